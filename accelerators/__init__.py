@@ -1,0 +1,1 @@
+"""What hardware is, and what an operation costs on it."""

@@ -1,0 +1,102 @@
+"""What a mapping may do: the native dataflow of a design, or a restriction that a user adds.
+
+Constraints are data. The space of mappings (package ``mappers``) is built from them; :func:`violations` checks a
+given mapping against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from accelerators.spatial.mapping import Block
+from accelerators.spatial.mapping import Mapping as LoopNest
+
+
+@dataclass(frozen=True)
+class SpatialConstraint:
+    """Restricts one axis of a fanout: which dimensions it unrolls, and by which factors."""
+
+    dims: frozenset[str] | None = None
+    factors: Mapping[str, int] = field(default_factory=dict)
+    max_factors: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LevelConstraint:
+    """Restricts the block of one level.
+
+    ``dims``: temporal loops allowed here (None: any). ``innermost``: the loops that stay innermost, outermost of them
+    first; ``outermost`` likewise at the other end. ``factors``, ``min_factors``, ``max_factors`` bound the temporal
+    factor of a dimension (a bound above the dimension's size is met by the whole dimension). ``keep`` and ``bypass``
+    name roles of tensors.
+    """
+
+    dims: frozenset[str] | None = None
+    innermost: tuple[str, ...] = ()
+    outermost: tuple[str, ...] = ()
+    factors: Mapping[str, int] = field(default_factory=dict)
+    min_factors: Mapping[str, int] = field(default_factory=dict)
+    max_factors: Mapping[str, int] = field(default_factory=dict)
+    keep: frozenset[str] = frozenset()
+    bypass: frozenset[str] = frozenset()
+    axes: Mapping[str, SpatialConstraint] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Restrictions by level name, under one name (the dataflow's)."""
+
+    name: str = "free"
+    levels: Mapping[str, LevelConstraint] = field(default_factory=dict)
+    min_utilisation: float = 0.0
+
+    def level(self, name: str) -> LevelConstraint:
+        """The restriction of one level (an empty one if there is none)."""
+        return self.levels.get(name, LevelConstraint())
+
+
+def violations(constraints: Constraints, nest: LoopNest, roles: Mapping[str, str]) -> Iterator[str]:
+    """Every way in which a mapping breaks the constraints, as ``level.rule: ...``; ``roles`` gives tensors' roles."""
+    for block in nest.blocks:
+        rule = constraints.level(block.level)
+        yield from (f"{block.level}.{text}" for text in _block_violations(rule, block, roles))
+
+
+def _block_violations(rule: LevelConstraint, block: Block, roles: Mapping[str, str]) -> Iterator[str]:
+    temporal = {dim: factor for dim, factor in block.temporal if factor > 1}
+    for dim, factor in temporal.items():
+        if rule.dims is not None and dim not in rule.dims:
+            yield f"dims: a loop over {dim} is not allowed (got {dim}={factor})"
+    for dim, wanted in rule.factors.items():
+        if temporal.get(dim, 1) != wanted:
+            yield f"factors: {dim} must be {wanted} (got {temporal.get(dim, 1)})"
+    for dim, least in rule.min_factors.items():
+        if temporal.get(dim, 1) < least:
+            yield f"min_factors: {dim} must be at least {least} (got {temporal.get(dim, 1)})"
+    for dim, most in rule.max_factors.items():
+        if temporal.get(dim, 1) > most:
+            yield f"max_factors: {dim} must be at most {most} (got {temporal.get(dim, 1)})"
+    order = list(temporal)
+    inner = [dim for dim in rule.innermost if dim in temporal]
+    if inner and order[-len(inner) :] != inner:
+        yield f"innermost: the inner loops must be {' '.join(inner)} (got {' '.join(order)})"
+    outer = [dim for dim in rule.outermost if dim in temporal]
+    if outer and order[: len(outer)] != outer:
+        yield f"outermost: the outer loops must be {' '.join(outer)} (got {' '.join(order)})"
+    kept = {roles[name] for name in block.keep}
+    for role in sorted((rule.keep & set(roles.values())) - kept):
+        yield f"keep: {role} must be kept"
+    for role in sorted(rule.bypass & kept):
+        yield f"bypass: {role} must not be kept"
+    for axis, loops in block.spatial:
+        limits = rule.axes.get(axis, SpatialConstraint())
+        unrolled = dict(loops)
+        for dim, factor in unrolled.items():
+            if factor > 1 and limits.dims is not None and dim not in limits.dims:
+                yield f"{axis}.dims: {dim} may not be unrolled (got {dim}={factor})"
+            if factor > limits.max_factors.get(dim, factor):
+                yield f"{axis}.max_factors: {dim} must be at most {limits.max_factors[dim]} (got {factor})"
+        for dim, wanted in limits.factors.items():
+            if unrolled.get(dim, 1) != wanted:
+                yield f"{axis}.factors: {dim} must be {wanted} (got {unrolled.get(dim, 1)})"

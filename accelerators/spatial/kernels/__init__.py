@@ -1,0 +1,1 @@
+"""Numba kernels of the spatial model: arrays in, arrays out."""
