@@ -379,11 +379,15 @@ def evaluate(
     """
     problem = Problem(accelerator, operator, bounds)
     packed = problem.pack(mappings)
-    return [evaluate_packed(problem, packed, i) for i in range(len(mappings))]
+    return [_evaluate_one(problem, packed, i, mapping) for i, mapping in enumerate(mappings)]
 
 
-def evaluate_packed(problem: Problem, packed: MappingArrays, i: int) -> Cost | Infeasible:
+def evaluate_packed(problem: Problem, packed: MappingArrays, i: int = 0) -> Cost | Infeasible:
     """Cost of mapping ``i`` of a batch, with its :class:`Analysis` as details, or why there is none."""
+    return _evaluate_one(problem, packed, i, problem.unpack(packed, i))
+
+
+def _evaluate_one(problem: Problem, packed: MappingArrays, i: int, mapping: Mapping) -> Cost | Infeasible:
     counts, energy = problem.scratch()
     operator_arrays, hardware_arrays = problem.operator_arrays, problem.hardware_arrays
     status, energy_pj, cycles = evaluate_one(operator_arrays, hardware_arrays, packed, i, counts, energy)
@@ -405,7 +409,7 @@ def evaluate_packed(problem: Problem, packed: MappingArrays, i: int) -> Cost | I
         if level_cycles > slowest:
             bottleneck, slowest = f"{level.name} bandwidth", level_cycles
         tensors = tuple(
-            _tensor_counts(problem, packed, i, counts, energy, index, t) for t in range(len(problem.operator.tensors))
+            _tensor_counts(problem, mapping, counts, energy, index, t) for t in range(len(problem.operator.tensors))
         )
         levels.append(
             LevelCounts(
@@ -423,13 +427,13 @@ def evaluate_packed(problem: Problem, packed: MappingArrays, i: int) -> Cost | I
         bottleneck=bottleneck if slowest * 2 >= cycles else "ramp",
         energy_breakdown_pj=breakdown,
         details=Analysis(
-            problem.unpack(packed, i), problem.padded, tuple(levels), base, int(counts.instances[-1])
+            mapping, problem.padded, tuple(levels), base, int(counts.instances[-1])
         ),
     )
 
 
 def _tensor_counts(
-    problem: Problem, packed: MappingArrays, i: int, counts: Counts, energy: Energy, index: int, t: int
+    problem: Problem, mapping: Mapping, counts: Counts, energy: Energy, index: int, t: int
 ) -> TensorCounts:
     sizes, groups = multicast_histogram(problem.operator_arrays, counts, index, t)
     demand = int(counts.injected[index, t]) // int(counts.groups[index, t])
@@ -439,7 +443,7 @@ def _tensor_counts(
     is_output = t == len(problem.operator.tensors) - 1
     return TensorCounts(
         tensor=problem.operator.tensors[t].name,
-        kept=bool(packed.keep[i, index, t]),
+        kept=problem.operator.tensors[t].name in mapping.blocks[index].keep,
         tile_words=int(counts.tile[index, t]),
         partition_words=int(counts.partition[index]) if is_output else int(counts.tile[index, t]),
         reads=int(counts.reads[index, t]),
@@ -447,14 +451,14 @@ def _tensor_counts(
         updates=int(counts.updates[index, t]),
         injected_words=int(counts.injected[index, t]),
         multicast=dict(sorted(multicast.items())),
-        hops=_mean_hops(problem, packed, i, counts, index, t),
+        hops=_mean_hops(problem, mapping.blocks[index], counts, index, t),
         energy_pj=float(energy.levels[index, t]),
         network_energy_pj=float(energy.networks[index, t]),
     )
 
 
-def _mean_hops(problem: Problem, packed: MappingArrays, i: int, counts: Counts, index: int, t: int) -> float:
-    """Mean network distance of a word, with children placed row by row on the grid of the first two axes.
+def _mean_hops(problem: Problem, block: Block, counts: Counts, index: int, t: int) -> float:
+    """Mean network distance of a word, with the used children placed row by row on the grid of the fanout.
 
     The parent injects at the left edge, in the vertical centre; a group costs the furthest column plus, per column that
     it occupies, the way up and down from the centre.
@@ -462,38 +466,33 @@ def _mean_hops(problem: Problem, packed: MappingArrays, i: int, counts: Counts, 
     fanout = int(counts.fanout[index])
     if fanout == 1:
         return 0.0
-    level = problem.accelerator.levels[index]
-    spatial = packed.spatial[i, index]
-    used_x = int(spatial[0].prod())
-    width = max(level.fanout[0].size, used_x)
-    others = math.prod(axis.size for axis in level.fanout[1:])
-    height = max(others, fanout // used_x)
+    axes = problem.accelerator.levels[index].fanout
+    loops = dict(block.spatial)
+    used_columns = math.prod(factor for _, factor in loops.get(axes[0].name, ()))
+    width = axes[0].size
+    height = max(math.prod(axis.size for axis in axes[1:]), fanout // used_columns)
     operator = problem.operator_arrays
-    # Tile offset of every child, rank by rank: X loops are inside the others.
+    # Tile offset of every child, rank by rank: loops along the first axis are inside the others.
     offsets = np.zeros((1, operator.rank_sizes.shape[1]), np.int64)
-    inner = np.ones(len(problem.dims), np.int64)
-    for axis in range(AXES):
-        for d in reversed(range(len(problem.dims))):
-            factor = int(spatial[axis, d])
-            if factor == 1:
-                continue
+    inner = dict.fromkeys(problem.dims, 1)
+    for axis in axes:
+        for dim, factor in reversed(loops.get(axis.name, ())):
+            d = problem.dims.index(dim)
             step = np.zeros(offsets.shape[1], np.int64)
             if operator.coefficients[t, d]:
-                step[operator.rank_of[t, d]] = (
-                    operator.coefficients[t, d] * counts.extents[index + 1, d] * inner[d]
-                )
-            inner[d] *= factor
-            offsets = (offsets[None, :, :] + np.arange(factor)[:, None, None] * step).reshape(-1, offsets.shape[1])
+                step[operator.rank_of[t, d]] = operator.coefficients[t, d] * counts.extents[index + 1, d] * inner[dim]
+            inner[dim] *= factor
+            offsets = (np.arange(factor)[:, None, None] * step + offsets).reshape(-1, offsets.shape[1])
     _, group = np.unique(offsets, axis=0, return_inverse=True)
+    group = group.ravel()
     child = np.arange(fanout)
     column, row = child % width, child // width
     centre = (height - 1) / 2
     total = 0.0
     for g in range(group.max() + 1):
-        members = group.ravel() == g
-        columns = column[members]
-        total += columns.max()
-        for c in np.unique(columns):
+        members = group == g
+        total += column[members].max()
+        for c in np.unique(column[members]):
             rows = row[members & (column == c)]
             total += max(0.0, centre - rows.min()) + max(0.0, rows.max() - centre)
     return float(total / (group.max() + 1))

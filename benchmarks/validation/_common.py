@@ -1,0 +1,76 @@
+"""What the validation commands share: reading files with clear errors, and printing tables."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_MOST_LINES = 40
+
+
+class BadInputError(Exception):
+    """A file that a command cannot use; the message names the file, the place and the rule."""
+
+    @classmethod
+    def guard(cls, main: Callable[[], int]) -> int:
+        """Run a command; bad input becomes one line on stderr and exit code 2."""
+        try:
+            return main()
+        except cls as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+
+def read_text(path: Path) -> str:
+    """Text of a file that may be gzipped."""
+    try:
+        data = path.read_bytes()
+        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: cannot be read: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """A JSON document, maybe gzipped."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise BadInputError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
+
+
+def fields(where: object, value: Any, wanted: dict[str, type]) -> dict[str, Any]:
+    """``value`` if it is an object that has the wanted keys with the wanted types."""
+    if not isinstance(value, dict):
+        raise BadInputError(f"{where}: must be an object (got {type(value).__name__})")
+    for key, kind in wanted.items():
+        if key not in value:
+            raise BadInputError(f"{where}: {key} is missing")
+        if not isinstance(value[key], kind):
+            raise BadInputError(f"{where}: {key} must be a {kind.__name__} (got {type(value[key]).__name__})")
+    return value
+
+
+def report(
+    header: Sequence[str], rows: Iterable[Sequence[object]], failures: Sequence[str], figures: str, passed: bool
+) -> int:
+    """Print a table, the failures, and one line of figures; returns the exit code."""
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    table = Table(box=None)
+    for position, title in enumerate(header):
+        table.add_column(title, justify="left" if position == 0 else "right")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    console.print(table)
+    for line in failures[:_MOST_LINES]:
+        console.print(line, markup=False)
+    if len(failures) > _MOST_LINES:
+        console.print(f"... and {len(failures) - _MOST_LINES} more")
+    console.print(f"{figures}: {'ok' if passed else 'BELOW TARGET'}", markup=False, soft_wrap=True)
+    return 0 if passed else 1
