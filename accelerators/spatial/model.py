@@ -29,8 +29,7 @@ from accelerators.spatial.kernels.arrays import (
     new_counts,
     new_energy,
 )
-from accelerators.spatial.kernels.costing import evaluate_batch, evaluate_one
-from accelerators.spatial.kernels.counting import multicast_histogram
+from accelerators.spatial.kernels.evaluation import evaluate_batch, multicast_histogram
 from accelerators.spatial.mapping import Block, Mapping, MappingError
 
 
@@ -163,7 +162,6 @@ class Problem:
                  for row in axes],
                 np.bool_,
             ).reshape(len(levels), AXES, len(self.dims)),
-            has_network=np.array([bool(level.fanout) for level in levels], np.bool_),
             axis_count=np.array([len(level.fanout) for level in levels], np.int64),
             words_per_access=np.array(
                 [[max(1, level.width_bits // bits) for bits in widths] for level in levels], np.int64
@@ -174,7 +172,8 @@ class Problem:
             read_bits_per_cycle=np.array([bits_per_cycle(v.read_bandwidth_bytes_per_cycle) for v in levels]),
             write_bits_per_cycle=np.array([bits_per_cycle(v.write_bandwidth_bytes_per_cycle) for v in levels]),
             shared_bits_per_cycle=np.array([bits_per_cycle(v.shared_bandwidth_bytes_per_cycle) for v in levels]),
-            network_pj_per_bit=accelerator.wire_energy_pj_per_bit_mm * np.sqrt(accelerator.child_area_mm2),
+            network_pj_per_bit=accelerator.wire_energy_pj_per_bit_mm
+            * np.sqrt([area if v.fanout else 0.0 for v, area in zip(levels, accelerator.child_area_mm2, strict=True)]),
             ramp_cycles=np.array([accelerator.ramp_cycles.get(v.name, 0.0) for v in levels], np.float64),
             scalars=np.array(
                 [
@@ -251,15 +250,15 @@ class Problem:
             blocks.append(Block(level.name, tuple(keep), tuple(temporal), tuple(spatial)))
         return Mapping(tuple(blocks))
 
-    def evaluate_batch(self, packed: MappingArrays) -> BatchResult:
-        """Evaluate n mappings exactly."""
+    def evaluate_batch(self, packed: MappingArrays, scratch: tuple[Counts, Energy] | None = None) -> BatchResult:
+        """Evaluate n mappings exactly; ``scratch`` keeps the counts and energies of the last one."""
         n = packed.temporal.shape[0]
         result = BatchResult(np.empty(n, np.int64), np.zeros((n, 2), np.int64), np.empty(n), np.empty(n, np.int64))
         evaluate_batch(
             self.operator_arrays,
             self.hardware_arrays,
             packed,
-            *self.scratch(),
+            *(scratch or self.scratch()),
             result.status,
             result.facts,
             result.energy_pj,
@@ -389,10 +388,11 @@ def evaluate_packed(problem: Problem, packed: MappingArrays, i: int = 0) -> Cost
 
 def _evaluate_one(problem: Problem, packed: MappingArrays, i: int, mapping: Mapping) -> Cost | Infeasible:
     counts, energy = problem.scratch()
-    operator_arrays, hardware_arrays = problem.operator_arrays, problem.hardware_arrays
-    status, energy_pj, cycles = evaluate_one(operator_arrays, hardware_arrays, packed, i, counts, energy)
-    if status != arrays.VALID:
-        return problem.explain(status, counts.facts)
+    one = MappingArrays(*(array[i : i + 1] for array in packed))
+    result = problem.evaluate_batch(one, (counts, energy))
+    if result.status[0] != arrays.VALID:
+        return problem.explain(result.status[0], result.facts[0])
+    energy_pj, cycles = result.energy_pj[0], result.latency_cycles[0]
     accelerator = problem.accelerator
     breakdown = {
         level.name: float(energy.levels[index].sum()) for index, level in enumerate(accelerator.levels)

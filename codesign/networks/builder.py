@@ -64,7 +64,9 @@ class Builder:
 
     def crop(self, x: Value, *shape: int, name: str = "crop") -> Value:
         """A part of a tensor, with the given extent on each axis."""
-        if len(shape) != len(x.shape) or any(not 1 <= part <= whole for part, whole in zip(shape, x.shape, strict=True)):
+        if len(shape) != len(x.shape) or any(
+            not 1 <= part <= whole for part, whole in zip(shape, x.shape, strict=True)
+        ):
             raise self._error(name, f"cannot take {list(shape)} out of {_show(x)}")
         return replace(x, shape=shape)
 
@@ -109,9 +111,7 @@ class Builder:
         else:
             P, Q = (
                 (extent + 2 * pad - step * (taps - 1) - 1) // move + 1
-                for extent, pad, step, taps, move in zip(
-                    size, _pair(padding), dilations, (R, S), strides, strict=True
-                )
+                for extent, pad, step, taps, move in zip(size, _pair(padding), dilations, (R, S), strides, strict=True)
             )
         if P < 1 or Q < 1:
             raise self._error(name, f"a {R}x{S} kernel does not fit into {_show(x)}")
@@ -123,17 +123,13 @@ class Builder:
         y = self._add(name, operator, {"inputs": x}, (K, P, Q), parameters)
         return self.activation(y, f"{name}.{activation}", activation) if activation else y
 
-    def conv_transpose(
-        self, x: Value, name: str, *, K: int, kernel: Pair, stride: Pair, bias: bool = True
-    ) -> Value:
+    def conv_transpose(self, x: Value, name: str, *, K: int, kernel: Pair, stride: Pair, bias: bool = True) -> Value:
         """Transposed convolution without padding, as one ordinary convolution per phase: ``name.phase0_1``, ..."""
         channels, height, width = self._image(x, name)
         for extent in (K, *_pair(kernel), *_pair(stride)):
             self._positive(name, extent)
         (R, S), (sh, sw) = _pair(kernel), _pair(stride)
-        phases = operators.conv_transpose2d(
-            N=self.batch, K=K, C=channels, H=height, W=width, R=R, S=S, stride=(sh, sw)
-        )
+        phases = operators.conv_transpose2d(N=self.batch, K=K, C=channels, H=height, W=width, R=R, S=S, stride=(sh, sw))
         sources: tuple[str, ...] = ()
         for (a, b), operator in phases.items():
             # The phases share one bias; it is counted with the first of them.
@@ -230,7 +226,7 @@ class Builder:
     def global_pool(self, x: Value, name: str) -> Value:
         """Average of each channel, as [channels, 1, 1]."""
         _, height, width = self._image(x, name)
-        return self.pool(x, name, kernel=(height, width))
+        return self.pool(x, name, kernel=(height, width), stride=1)
 
     def adaptive_pool(self, x: Value, name: str, size: int) -> Value:
         """Pooling to size x size outputs (PyTorch's adaptive pooling); nothing to do if the image has that size."""

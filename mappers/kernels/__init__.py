@@ -1,0 +1,1 @@
+"""Numba kernels of the mappers: arrays in, arrays out."""

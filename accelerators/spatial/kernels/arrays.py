@@ -46,7 +46,6 @@ class HardwareArrays(NamedTuple):
     may_keep: NDArray[np.bool_]  # (L, T)
     axis_sizes: NDArray[np.int64]  # (L, A)
     axis_allows: NDArray[np.bool_]  # (L, A, D)
-    has_network: NDArray[np.bool_]  # (L,); a level without fanout has no wires to charge
     axis_count: NDArray[np.int64]  # (L,)
     words_per_access: NDArray[np.int64]  # (L, T+1)
     read_pj: NDArray[np.float64]  # (L, T+1); per access, times the accesses that one word needs
@@ -55,7 +54,7 @@ class HardwareArrays(NamedTuple):
     read_bits_per_cycle: NDArray[np.float64]  # (L,); per instance, inf is unlimited
     write_bits_per_cycle: NDArray[np.float64]  # (L,)
     shared_bits_per_cycle: NDArray[np.float64]  # (L,)
-    network_pj_per_bit: NDArray[np.float64]  # (L,); wire energy times pitch
+    network_pj_per_bit: NDArray[np.float64]  # (L,); wire energy times pitch; 0 for a level without fanout
     ramp_cycles: NDArray[np.float64]  # (L,); per tile of the level
     scalars: NDArray[np.float64]  # (3,): MAC pJ, addition pJ, leakage pJ per cycle
 
@@ -100,7 +99,6 @@ class Counts(NamedTuple):
     loop_runs: NDArray[np.int64]  # (L*D,) scratch: iterations of this loop and all outside it
     loops_above: NDArray[np.int64]  # (L+1,) scratch: loops of the levels outside
     base_cycles: NDArray[np.int64]  # (1,) product of all temporal factors
-    facts: NDArray[np.int64]  # (2,)
 
 
 class Energy(NamedTuple):
@@ -142,7 +140,6 @@ def new_counts(levels: int, dims: int, tensors: int) -> Counts:
         loop_runs=ints(levels * max(dims, 1)),
         loops_above=ints(levels + 1),
         base_cycles=ints(1),
-        facts=ints(2),
     )
 
 

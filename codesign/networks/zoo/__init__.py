@@ -57,8 +57,8 @@ ZOO: dict[str, Entry] = {
             "AlexNet of 2012 in two groups, the one that chips report",
             "0.724",
             60_965_224,
-            "Sze et al., Efficient processing of deep neural networks, Proc. IEEE 2017, table II (666 M in convolutions, "
-            "724 M in all); parameters of Caffe's bvlc_alexnet",
+            "Sze et al., Efficient processing of deep neural networks, Proc. IEEE 2017, table II (666 M in "
+            "convolutions, 724 M in all); parameters of Caffe's bvlc_alexnet",
         ),
         Entry("vgg16", vgg16, "VGG16, ImageNet", "15.47", 138_357_544, _TORCHVISION.format("vgg.py")),
         Entry("resnet18", resnet18, "ResNet-18, ImageNet", "1.814", 11_689_512, _TORCHVISION.format("resnet.py")),
@@ -113,8 +113,8 @@ ZOO: dict[str, Entry] = {
             "U-Net of 2015, 572 x 572 to 388 x 388",
             None,
             31_030_658,
-            "Ronneberger et al. 2015, figure 1; parameters of tf_unet (J. Akeret) at 5 levels of 64 features. The paper "
-            "gives no operation count: the tests compare with the sum over its 23 convolutions",
+            "Ronneberger et al. 2015, figure 1; parameters of tf_unet (J. Akeret) at 5 levels of 64 features. The "
+            "paper gives no operation count: the tests compare with the sum over its 23 convolutions",
         ),
         Entry(
             "bert_base",
@@ -122,8 +122,8 @@ ZOO: dict[str, Entry] = {
             "BERT-base encoder with pooler, 128 tokens",
             "11.25",
             109_482_240,
-            "22.5 GFLOPs at 128 tokens in Sun et al., MobileBERT, ACL 2020, table 4 (which counts some elementwise work "
-            "too); parameters of Hugging Face's BertModel, bert-base-uncased",
+            "22.5 GFLOPs at 128 tokens in Sun et al., MobileBERT, ACL 2020, table 4 (which counts some elementwise "
+            "work too); parameters of Hugging Face's BertModel, bert-base-uncased",
             ("bert",),
             0.01,
         ),

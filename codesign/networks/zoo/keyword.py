@@ -13,9 +13,7 @@ def ds_cnn(*, batch: int = 1, classes: int = 12, width: int = 64, blocks: int = 
     """
     b = Builder("ds_cnn", batch)
     x = b.input(1, 49, 10)
-    x = b.conv(
-        x, "conv", K=width, kernel=(10, 4), stride=2, padding="same", bias=True, bn=True, activation="relu"
-    )
+    x = b.conv(x, "conv", K=width, kernel=(10, 4), stride=2, padding="same", bias=True, bn=True, activation="relu")
     for i in range(1, blocks + 1):
         x = b.conv(
             x, f"block{i}.depthwise", K=width, kernel=3, padding="same", groups=width, bias=True, bn=True,

@@ -42,7 +42,14 @@ def mnasnet1_0(*, batch: int = 1, resolution: int = 224, classes: int = 1000) ->
     x = _depthwise(b, x, "layers.3", 3, 1, "relu")
     x = b.conv(x, "layers.6", K=16, kernel=1, bn=True)
     # output channels, kernel, stride of the first, expansion, repetitions
-    stages = [(24, 3, 2, 3, 3), (40, 5, 2, 3, 3), (80, 5, 2, 6, 3), (96, 3, 1, 6, 2), (192, 5, 2, 6, 4), (320, 3, 1, 6, 1)]
+    stages = [
+        (24, 3, 2, 3, 3),
+        (40, 5, 2, 3, 3),
+        (80, 5, 2, 6, 3),
+        (96, 3, 1, 6, 2),
+        (192, 5, 2, 6, 4),
+        (320, 3, 1, 6, 1),
+    ]
     for index, (channels, kernel, first_stride, expansion, repetitions) in enumerate(stages, start=8):
         for i in range(repetitions):
             name, stride = f"layers.{index}.{i}", first_stride if i == 0 else 1

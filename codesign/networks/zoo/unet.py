@@ -17,7 +17,9 @@ def unet(*, batch: int = 1, resolution: int = 572, channels: int = 1, classes: i
     for depth in range(1, 5):
         if x.shape[1] % 2:
             # An odd size would lose a row here and shift the two halves of the U against each other.
-            raise NetworkError(f"unet: pool{depth}: needs an even size (got {x.shape[1]}): choose a resolution of 188 + 16 n")
+            raise NetworkError(
+                f"unet: pool{depth}: needs an even size (got {x.shape[1]}): choose a resolution of 188 + 16 n"
+            )
         skips.append(x)
         x = _double(b, b.pool(x, f"pool{depth}", kernel=2), f"down{depth}", width << depth)
     for depth in range(3, -1, -1):

@@ -1,0 +1,196 @@
+"""Mapspace: the mappings that exist for an operator on an accelerator under constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelerators.costs import Infeasible, InfeasibleError
+from accelerators.spatial.constraints import Constraints
+from accelerators.spatial.kernels.arrays import AXES, MappingArrays
+from accelerators.spatial.model import Problem
+from mappers.kernels.moves import MapspaceArrays, draw_batch, outermost
+
+_UNBOUNDED = 2**62
+
+
+def prime_factors(number: int) -> list[int]:
+    """Prime factors in ascending order, with multiplicity."""
+    factors, divisor = [], 2
+    while divisor * divisor <= number:
+        while number % divisor == 0:
+            factors.append(divisor)
+            number //= divisor
+        divisor += 1
+    return factors + [number] * (number > 1)
+
+
+class Mapspace:
+    """All perfect factorisations x loop orders x unrollings (x bypass choices) of a problem under its constraints.
+
+    ``constraints`` None takes the accelerator's native dataflow. With ``bypass`` a mapping may choose for every level
+    inside the outermost and every tensor that the level may keep; otherwise levels keep what they may (or what the
+    constraints say).
+
+    Raises :class:`~accelerators.costs.InfeasibleError` with code ``constraint`` if a constraint names a level or axis
+    that the accelerator does not have, or asks for factors that a dimension does not have.
+    """
+
+    def __init__(self, problem: Problem, constraints: Constraints | None = None, bypass: bool = False):
+        self.problem = problem
+        self.constraints = problem.accelerator.dataflow if constraints is None else constraints
+        self.bypass = bypass
+        self._check_names()
+        self.arrays = self._build()
+        for slot, d in zip(*np.nonzero(self.arrays.min_factors > 1), strict=True):
+            if problem.operator_arrays.bounds[d] % self.arrays.min_factors[slot, d]:
+                self._refuse(f"a factor of {self.arrays.min_factors[slot, d]}", int(slot), int(d))
+        least = self.arrays.min_factors.prod(axis=0)
+        for d in np.nonzero(problem.operator_arrays.bounds % least)[0]:
+            self._refuse(f"factors of {least[d]} in all", -1, int(d))
+
+    def _refuse(self, what: str, slot: int, d: int) -> None:
+        name = f"{self.constraints.name}{f': {self.slot_name(slot)}' if slot >= 0 else ''}"
+        dim = self.problem.dims[d]
+        raise InfeasibleError(
+            Infeasible(
+                "constraint",
+                f"{name} asks for {what} of {dim}, which has {self.problem.padded.bound(dim)}",
+                {"name": name, "dimension": dim},
+            )
+        )
+
+    def _check_names(self) -> None:
+        levels = {level.name: level for level in self.problem.accelerator.levels}
+        for name, rule in self.constraints.levels.items():
+            if name not in levels:
+                raise InfeasibleError(
+                    Infeasible("constraint", f"{self.constraints.name}: no level {name}", {"name": name})
+                )
+            for axis in rule.axes:
+                if axis not in [a.name for a in levels[name].fanout]:
+                    raise InfeasibleError(
+                        Infeasible("constraint", f"{self.constraints.name}: no axis {axis} at {name}", {"name": axis})
+                    )
+
+    def slot_name(self, slot: int) -> str:
+        """Where a slot is: ``GLB`` for its temporal loops, ``GLB.x`` for an axis."""
+        levels = self.problem.accelerator.levels
+        if slot < len(levels):
+            return levels[slot].name
+        level, axis = divmod(slot - len(levels), AXES)
+        fanout = levels[level].fanout
+        return f"{levels[level].name}.{fanout[axis].name if axis < len(fanout) else axis}"
+
+    def _build(self) -> MapspaceArrays:
+        problem = self.problem
+        levels, dims, tensors = problem.shape
+        slots = levels * (1 + AXES)
+        factors = [prime_factors(int(bound)) for bound in problem.operator_arrays.bounds]
+        primes = np.zeros((dims, max([1, *map(len, factors)])), np.int64)
+        for d, found in enumerate(factors):
+            primes[d, : len(found)] = found
+        hardware = problem.hardware_arrays
+        arrays = MapspaceArrays(
+            primes=primes,
+            prime_counts=np.array([len(found) for found in factors], np.int64),
+            allowed=np.ones((slots, dims), np.bool_),
+            min_factors=np.ones((slots, dims), np.int64),
+            max_factors=np.full((slots, dims), _UNBOUNDED, np.int64),
+            axis_sizes=np.zeros(slots, np.int64),
+            order_rank=np.zeros((levels, dims), np.int64),
+            keep=hardware.may_keep.copy(),
+            free_keep=np.zeros((levels, tensors), np.bool_),
+        )
+        arrays.axis_sizes[levels:] = hardware.axis_sizes.reshape(-1)
+        arrays.allowed[levels:] = hardware.axis_allows.reshape(levels * AXES, dims)
+        if self.bypass:
+            arrays.free_keep[1:] = hardware.may_keep[1:]
+        roles = [t.role for t in problem.operator.tensors]
+        for index, level in enumerate(problem.accelerator.levels):
+            rule = self.constraints.level(level.name)
+            for t, role in enumerate(roles):
+                if role in rule.keep or role in rule.bypass:
+                    arrays.keep[index, t] = role in rule.keep and bool(hardware.may_keep[index, t])
+                    arrays.free_keep[index, t] = False
+            for d, dim in enumerate(problem.dims):
+                bound = int(problem.operator_arrays.bounds[d])
+                if rule.dims is not None and dim not in rule.dims:
+                    arrays.allowed[index, d] = False
+                exact = rule.factors.get(dim)
+                least = min(bound, rule.min_factors.get(dim, 1) if exact is None else exact)
+                most = rule.max_factors.get(dim, _UNBOUNDED) if exact is None else least
+                arrays.min_factors[index, d] = least
+                arrays.max_factors[index, d] = most
+                if dim in rule.outermost:
+                    arrays.order_rank[index, d] = rule.outermost.index(dim) - len(rule.outermost)
+                elif dim in rule.innermost:
+                    arrays.order_rank[index, d] = 1 + rule.innermost.index(dim)
+                for position, axis in enumerate(level.fanout):
+                    limits = rule.axes.get(axis.name)
+                    if limits is None:
+                        continue
+                    slot = levels + index * AXES + position
+                    if limits.dims is not None and dim not in limits.dims:
+                        arrays.allowed[slot, d] = False
+                    if dim in limits.factors:
+                        arrays.min_factors[slot, d] = arrays.max_factors[slot, d] = min(bound, limits.factors[dim])
+                    elif dim in limits.max_factors:
+                        arrays.max_factors[slot, d] = limits.max_factors[dim]
+        return arrays
+
+    def empty_batch(self, size: int) -> MappingArrays:
+        """Arrays for ``size`` mappings, all factors 1."""
+        levels, dims, tensors = self.problem.shape
+        return MappingArrays(
+            np.ones((size, levels, dims), np.int64),
+            np.zeros((size, levels, dims), np.int64),
+            np.ones((size, levels, AXES, dims), np.int64),
+            np.zeros((size, levels, tensors), np.bool_),
+        )
+
+    def sample(self, size: int, seed: int) -> MappingArrays:
+        """``size`` random mappings within the constraints; not all of them fit the memories."""
+        batch = self.empty_batch(size)
+        draw_batch(self.arrays, batch, stream(seed))
+        return batch
+
+    def smallest_tiles(self) -> MappingArrays:
+        """The one mapping with all loops as far out as the constraints allow."""
+        batch = self.empty_batch(1)
+        outermost(self.arrays, batch, 0)
+        return batch
+
+
+def stream(*seed: int) -> NDArray[np.uint64]:
+    """State of a kernel's random stream; streams of different seeds are independent."""
+    return np.random.SeedSequence(seed).generate_state(1, np.uint64)
+
+
+def paddings(problem: Problem, most: int = 24) -> Iterator[dict[str, int]]:
+    """Larger bounds that let an axis of the array divide a dimension, at most ``most`` combinations, smallest first.
+
+    A dimension that an axis may unroll is padded to the next multiple of the axis' size or of a divisor of it.
+    """
+    options: list[list[tuple[str, int]]] = []
+    for dim in problem.dims:
+        bound = problem.operator.bound(dim)
+        padded = {bound}
+        for level in problem.accelerator.levels:
+            for axis in level.fanout:
+                if axis.size > 1 and (axis.dims is None or dim in axis.dims):
+                    for lanes in range(2, axis.size + 1):
+                        steps = -(-bound // lanes)
+                        # Worth it only if the lanes then do the work in as few steps as any.
+                        if lanes * steps < bound * 1.34 and (lanes == axis.size or lanes * steps - bound <= steps):
+                            padded.add(lanes * steps)
+        options.append([(dim, n) for n in sorted(padded)[:6]])
+    combinations = [dict[str, int]()]
+    for choice in options:
+        combinations = [{**c, **({dim: n} if n != problem.operator.bound(dim) else {})} for c in combinations
+                        for dim, n in choice]
+        combinations.sort(key=lambda c: np.prod([n / problem.operator.bound(d) for d, n in c.items()]))
+        combinations = combinations[: most + 1]
+    yield from (c for c in combinations if c)
