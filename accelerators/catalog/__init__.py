@@ -1,0 +1,57 @@
+"""Named hardware: one YAML datasheet a file, a source on every constant; and how any datasheet is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from accelerators.documents import Document, DocumentError, did_you_mean, parse, read
+from accelerators.spatial import datasheet as spatial
+from accelerators.spatial.architecture import SpatialAccelerator
+
+_FOLDER = Path(__file__).parent
+
+#: How a datasheet becomes hardware, by its ``kind``.
+KINDS: Mapping[str, Callable[[Document], SpatialAccelerator]] = {"spatial": spatial.load}
+
+
+def names() -> tuple[str, ...]:
+    """Names of the catalog, in alphabetical order."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def load(name_or_path: str | Path) -> SpatialAccelerator:
+    """Hardware by catalog name, or from a YAML file.
+
+    Raises :class:`~accelerators.documents.DocumentError` for an unknown name (with suggestions) and for everything that
+    is wrong with a datasheet.
+    """
+    text = str(name_or_path)
+    if text in names():
+        return _from_catalog(text)
+    if not text.endswith((".yaml", ".yml")) and not Path(text).is_file():
+        known = names()
+        raise DocumentError(
+            [f"unknown accelerator {text!r}{did_you_mean(text, known)}; known: {', '.join(known)}, or a .yaml file"]
+        )
+    return from_document(read(text))
+
+
+@cache
+def _from_catalog(name: str) -> SpatialAccelerator:
+    return from_document(read(_FOLDER / f"{name}.yaml"))
+
+
+def from_text(text: str, name: str = "<text>") -> SpatialAccelerator:
+    """Hardware from the text of a datasheet."""
+    return from_document(parse(text, name))
+
+
+def from_document(document: Document) -> SpatialAccelerator:
+    """Hardware from a parsed datasheet, whatever its kind."""
+    kind: Any = document.data.get("kind", "spatial") if isinstance(document.data, dict) else "spatial"
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise DocumentError([document.problem(("kind",), f"must be one of {', '.join(KINDS)} (got {kind!r})")])
+    return KINDS[kind](document)

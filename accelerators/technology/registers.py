@@ -21,12 +21,14 @@ def registers(capacity_bytes: float, width_bits: int, node_nm: float) -> MemoryC
     """Flip-flops with a read multiplexer: ``capacity_bytes`` (may be a fraction) in words of ``width_bits``.
 
     With e the energy of a clocked flip-flop (9.0 fJ at 40 nm) and depth = 8 capacity / width: write = width e, read =
-    width e (1 + log2(depth) / 4), leakage = bits x a flip-flop's, area = bits x 1.3 flip-flops. The law is derived and
-    unvalidated; at 64 B x 16 bit and 40 nm it gives 0.32 pJ where the SRAM table at 45 nm gives 0.30 (itrs-hp) and
-    0.33 (itrs-lstp). All along the floor, at 22 to 90 nm, its read energy is 0.4 to 1.8 of itrs-lstp's and itrs-hp's, its
-    write energy 0.2 to 0.6, its area 4 to 16 times as large (CACTI's smallest macros are too small). Another source's flip-flop (28 nm, 1.7 fJ) is three times lighter. The clock of idle bits (9 fJ
-    each when not gated) is left to the caller, and the law has no access time. Energy and area go to other nodes by
-    :func:`scale`, leakage with the area: constant leakage per area at all nodes is an assumption.
+    width e (1 + log2(depth) / 4), leakage = bits x a flip-flop's, area = bits x 1.3 flip-flops. Energy and area go to
+    other nodes by :func:`scale`, leakage with the area: constant leakage per area at all nodes is an assumption. The
+    clock of idle bits (9 fJ each when not gated) is left to the caller, and the law has no access time.
+
+    The law is derived and unvalidated. At 64 B x 16 bit and 40 nm it reads with 0.32 pJ where the SRAM table at 45 nm
+    says 0.30 (itrs-hp) and 0.33 (itrs-lstp). All along the floor, at 22 to 90 nm, it reads with 0.4 to 1.9 times and
+    writes with 0.15 to 0.6 times the energy of these two tables, in 3 to 17 times the area (CACTI's smallest macros are
+    too small). Another source's flip-flop (28 nm, 1.7 fJ) is three times lighter.
 
     Raises TechnologyError unless 1 <= depth <= 256 words and the node lies in 7 to 180 nm.
     Source: flip-flop of Aladdin, a commercial 40 nm process.

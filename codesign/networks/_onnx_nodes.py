@@ -190,6 +190,15 @@ class Importer:
     def _alone(self, tensor: str) -> bool:
         return len(self.consumers.get(tensor, ())) == 1
 
+    def _roots(self, tensor: str) -> frozenset[str]:
+        """The trained tensors behind a weight; one that follows from no such tensor (a placeholder) is its own."""
+        if tensor not in self.constants:
+            return frozenset()
+        return self._trained_roots(tensor) or frozenset([tensor])
+
+    def _trained_roots(self, tensor: str) -> frozenset[str]:
+        return frozenset(root for root in self.constants[tensor] if self._type(root) in _TRAINED)
+
     def _count(self, roots: Iterable[str], wide: bool = False) -> int:
         """Trained values in these stored tensors that no layer has counted yet."""
         total = 0
@@ -228,9 +237,9 @@ class Importer:
             self.names[base] += 1
             name = f"{base}_{self.names[base]}{suffix}"
         activations = [t for tensors in operands.values() for t in tensors if t not in self.constants]
-        roots = {root for tensor in parameters if tensor in self.constants for root in self.constants[tensor]}
+        roots = {root for tensor in parameters for root in self._roots(tensor)}
         roots |= {root for tensor in activations for root in self.carried.get(tensor, ())}
-        wide = node.op_type in {"QLinearConv", "QGemm"}
+        wide = node.op_type == "QLinearConv"  # its bias has 32 bits
         self.network.add(
             name,
             self._quantised(operator, operands, parameters, node),
@@ -469,7 +478,8 @@ class Importer:
         operator = pointwise(kind, shape, [self._shape(t) for t in activations], [self._shape(t) for t in trained])
         operands = {f"inputs{i}" if i else "inputs": [tensor] for i, tensor in enumerate(activations)}
         mask = node.input[0] if node.op_type == "Where" else None  # read, but not trained
-        self._emit(node, operator, operands, [tensor for tensor in trained if tensor != mask])
+        owned = [tensor for tensor in trained if tensor != mask and self._trained_roots(tensor)]
+        self._emit(node, operator, operands, owned)
 
     def _fold_bias(self, node: Any, activations: list[str], trained: list[str]) -> bool:
         """Count a trained vector that is added to a product's columns as the product's bias."""
@@ -492,8 +502,7 @@ class Importer:
     def _batch_norm(self, node: Any) -> None:
         tensor, scale, shift = node.input[:3]
         if tensor in self.maker and self._alone(tensor):
-            roots = self.constants.get(scale, frozenset()) | self.constants.get(shift, frozenset())
-            self.network.add_parameters(self.maker[tensor], self._count(roots))
+            self.network.add_parameters(self.maker[tensor], self._count(self._roots(scale) | self._roots(shift)))
             self.biased.add(self.maker[tensor])
             self._alias(node, tensor, fold_on=True)
         else:

@@ -1,6 +1,7 @@
 """Import from ONNX, on models built here node by node."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -447,6 +448,15 @@ def test_folds_shape_arithmetic_that_inference_cannot_follow(tmp_path):
     assert network.parameters == 6
 
 
+def test_a_mask_is_read_but_not_trained(tmp_path):
+    g = Graph()
+    mask = g.node("Cast", g.weight("mask", 1, 8, 8, kind=UINT8), to=TensorProto.BOOL)
+    g.output(g.node("Where", mask, g.input("x", 2, 8, 8), g.weight("low"), name="where"), 2, 8, 8)
+    layer = only(g.load(tmp_path))
+    assert layer.parameters == 0 and layer.operator.weight_words == 64
+    assert str(layer.operator) == "where(N2 K64)"
+
+
 def test_functions_are_expanded(tmp_path):
     body = [helper.make_node("Relu", ["a"], ["t"]), helper.make_node("Neg", ["t"], ["b"])]
     function = helper.make_function("my.domain", "Block", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
@@ -583,3 +593,26 @@ def test_missing_package_says_what_to_install(monkeypatch):
 def test_unknown_option(tmp_path):
     with pytest.raises(NetworkError, match="unknown option resolution \\(it takes batch, dimensions, allow_unknown\\)"):
         load("m.onnx", resolution=3)
+
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+
+
+@pytest.mark.skipif(not LIGHT.is_dir(), reason="this onnx package comes without its test models")
+@pytest.mark.parametrize(
+    "file, macs, parameters",
+    [
+        # As torchvision counts ResNet-50 and VGG19 (4.089 and 19.632 G) and the parameters of SqueezeNet 1.1.
+        ("light_resnet50", 4_089_184_256, 25_557_032),
+        ("light_vgg19", 19_632_062_464, 143_667_240),
+        ("light_squeezenet", None, 1_235_496),
+        # Caffe's AlexNet takes 224 x 224 here; its parameters are those of the zoo's grouped AlexNet.
+        ("light_bvlc_alexnet", None, 60_965_224),
+        # DenseNet-121 (2.834 G); its normalisation comes before the convolutions. The file scales twice in places.
+        ("light_densenet121", 2_834_161_664, None),
+    ],
+)
+def test_models_that_the_onnx_package_ships(file, macs, parameters):
+    network = load(LIGHT / f"{file}.onnx")
+    assert macs in (None, network.macs)
+    assert parameters in (None, network.parameters)

@@ -1,0 +1,468 @@
+"""A spatial accelerator's YAML datasheet, and how it becomes a :class:`SpatialAccelerator`.
+
+Example::
+
+    name: tiny
+    kind: spatial
+    node: 45 nm
+    clock: 500 MHz
+    compute: {type: int8, accumulator: int32}
+    levels:
+      - {name: DRAM, memory: dram, type: LPDDR4, bandwidth: 8 GB/s}
+      - name: GLB
+        memory: sram
+        capacity: 64 kB
+        width: 64 bit
+        bandwidth: 16 B/cycle
+        fanout: {x: {size: 16, unroll: [K]}, y: {size: 16, unroll: [C]}}
+      - {name: RF, memory: registers, capacity: 32 B, width: 8 bit}
+
+Plain numbers are in the unit that the field's description names; text may carry another unit. Energy, area and leakage
+that are not given come from the technology tables; ``node`` is then required.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo
+
+from accelerators import technology
+from accelerators.documents import Document, DocumentError, Path_, StrictModel
+from accelerators.operators import ROLES, Role
+from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
+from accelerators.spatial.constraints import Constraints, LevelConstraint, SpatialConstraint
+from accelerators.technology import TechnologyError
+from accelerators.units import quantity
+
+FROM_TECHNOLOGY = "from technology"
+_DIM = re.compile(r"[A-Z][A-Za-z0-9_]*")
+_FLOAT_BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "tf32": 19, "fp8_e4m3": 8, "fp8_e5m2": 8}
+_MOST_MACS = 10_000_000
+
+
+def _measured(kind: str, *, positive: bool = True, whole: bool = False) -> Any:
+    """A field type for a quantity; notes in the validation context what text was understood as."""
+
+    def convert(value: object, info: ValidationInfo) -> float:
+        number, found = quantity(value, kind)
+        if number < 0 or (positive and number == 0):
+            raise ValueError(f"must be {'>' if positive else '>='} 0")
+        if whole and number != int(number):
+            raise ValueError("must be a whole number")
+        if isinstance(value, str) and info.context is not None and "kB" in value.replace("KB", "kB"):
+            info.context.setdefault("notes", []).append(
+                f"{info.field_name}: {value!r} read as {number:g} bytes (1 kB = 1024 bytes)"
+            )
+        return int(number) if whole else number
+
+    return Annotated[int if whole else float, BeforeValidator(convert)]
+
+
+def _or_technology(kind: str) -> Any:
+    """A quantity, or None for "from technology"."""
+
+    def convert(value: object) -> float | None:
+        if value == FROM_TECHNOLOGY:
+            return None
+        try:
+            number, _ = quantity(value, kind)
+        except ValueError as error:
+            raise ValueError(f"{error}, or {FROM_TECHNOLOGY!r}") from None
+        if number < 0:
+            raise ValueError("must be >= 0")
+        return number
+
+    return Annotated[float | None, BeforeValidator(convert)]
+
+
+def _rate(value: object) -> tuple[float, bool]:
+    """A bandwidth as (number, whether it is per second)."""
+    number, kind = quantity(value, "bandwidth in bytes per cycle", "rate in bytes per second")
+    if number <= 0:
+        raise ValueError("must be > 0")
+    return number, kind.startswith("rate")
+
+
+def _dimension(value: object) -> object:
+    if isinstance(value, str) and not _DIM.fullmatch(value):
+        raise ValueError("must be a dimension such as N, G, K, C, P, Q, R, S")
+    return value
+
+
+def _any_or_list(value: object) -> object:
+    return None if value == "any" else value
+
+
+def _words(value: object) -> object:
+    """``fill`` and ``update`` in one word: an energy mapping with ``write`` sets both."""
+    if value == FROM_TECHNOLOGY:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError(f"must be {FROM_TECHNOLOGY!r} or a mapping with read and write")
+    return value
+
+
+def _number_type(value: object) -> object:
+    if isinstance(value, str) and value not in _FLOAT_BITS and not re.fullmatch(r"u?int([1-9]|[1-5][0-9]|6[0-4])", value):
+        raise ValueError(f"must be int1 to int64 or one of {', '.join(_FLOAT_BITS)}")
+    return value
+
+
+Capacity = _measured("capacity in bytes")
+Width = _measured("width in bits", whole=True)
+Clock = _measured("clock in Hz")
+Node = _measured("node in nm")
+Dim = Annotated[str, BeforeValidator(_dimension)]
+Rate = Annotated[tuple[float, bool], BeforeValidator(_rate)]
+NumberType = Annotated[str, BeforeValidator(_number_type)]
+Factor = Annotated[int, Field(ge=1)]
+
+
+def type_bits(name: str) -> int:
+    """Width of a number type such as int8 or bf16."""
+    return _FLOAT_BITS[name] if name in _FLOAT_BITS else int(name.lstrip("uint"))
+
+
+class AxisSheet(StrictModel):
+    """One axis of a fanout."""
+
+    size: Annotated[int, Field(ge=1, le=1_000_000, description="children along this axis")]
+    unroll: Annotated[
+        list[Dim] | None,
+        BeforeValidator(_any_or_list),
+        Field(description="dimensions that may be unrolled along it (its wires), or 'any'"),
+    ] = None
+
+
+class EnergySheet(StrictModel):
+    """Energy per access of the level's width."""
+
+    read: _measured("energy in pJ", positive=False)
+    write: _measured("energy in pJ", positive=False)
+    update: _measured("energy in pJ", positive=False) | None = None
+
+
+class LevelSheet(StrictModel):
+    """One storage level; every figure is per instance."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    memory: Literal["dram", "sram", "registers"]
+    type: Annotated[str, Field(description="kind of DRAM in the technology tables")] = "LPDDR4"
+    capacity: Annotated[Capacity | None, Field(description="bytes; DRAM may leave it out")] = None
+    width: Annotated[Width | None, Field(description="bits that one access moves")] = None
+    banks: Annotated[int, Field(ge=1, le=65536)] = 1
+    cell: str | None = None
+    keeps: Annotated[list[Role], Field(min_length=1, description="tensors that it may keep")] = list(ROLES)
+    bandwidth: Annotated[Rate | None, Field(description="reads and writes together; bytes per cycle")] = None
+    read_bandwidth: Rate | None = None
+    write_bandwidth: Rate | None = None
+    double_buffered: Annotated[bool, Field(description="a tile may take half the capacity")] = False
+    energy: Annotated[EnergySheet | None, BeforeValidator(_words)] = None
+    area: _or_technology("area in mm2") = None
+    leakage: _or_technology("power in mW") = None
+    fanout: Annotated[dict[str, AxisSheet], Field(max_length=3)] = {}
+    source: str = ""
+
+
+class ComputeSheet(StrictModel):
+    """The multiply-accumulate unit."""
+
+    type: NumberType
+    weights: NumberType | None = None
+    inputs: NumberType | None = None
+    outputs: NumberType | None = None
+    accumulator: NumberType | None = None
+    energy: _or_technology("energy in pJ") = None
+    area: _or_technology("area in mm2") = None
+    leakage: _or_technology("power in mW") = None
+    add_energy: Annotated[
+        _or_technology("energy in pJ"), Field(description="one addition of partial sums between PEs")
+    ] = None
+    source: str = ""
+
+
+class SpatialRuleSheet(StrictModel):
+    """What a dataflow asks of one axis."""
+
+    unroll: list[Dim] | None = None
+    factors: dict[Dim, Factor] = {}
+    max_factors: dict[Dim, Factor] = {}
+
+
+class LevelRuleSheet(StrictModel):
+    """What a dataflow asks of one level."""
+
+    temporal: Annotated[list[Dim] | None, Field(description="dimensions that may be looped over here")] = None
+    innermost: list[Dim] = []
+    outermost: list[Dim] = []
+    factors: dict[Dim, Factor] = {}
+    min_factors: dict[Dim, Factor] = {}
+    max_factors: dict[Dim, Factor] = {}
+    keep: list[Role] = []
+    bypass: list[Role] = []
+    axes: dict[str, SpatialRuleSheet] = {}
+
+
+class DataflowSheet(StrictModel):
+    """The native dataflow: a restriction of the mappings."""
+
+    name: str
+    levels: dict[str, LevelRuleSheet] = {}
+    min_utilisation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    source: str = ""
+
+
+class SpatialSheet(StrictModel):
+    """A spatial accelerator's datasheet."""
+
+    name: str
+    kind: Literal["spatial"] = "spatial"
+    description: str = ""
+    source: str = ""
+    node: Annotated[Node | None, Field(description="technology node in nm")] = None
+    cell: Annotated[str, Field(description="transistor type of the SRAM and wire tables")] = "itrs-lstp"
+    clock: Annotated[Clock, Field(description="Hz")]
+    compute: ComputeSheet
+    levels: Annotated[list[LevelSheet], Field(min_length=1)]
+    wires: Annotated[_or_technology("energy in pJ"), Field(description="pJ per bit and mm of the networks")] = None
+    area_factor: Annotated[float, Field(ge=1, le=100, description="wires and control, as a factor on all areas")] = 1.0
+    ramp: Annotated[
+        dict[str, Annotated[float, Field(ge=0)]], Field(description="fill and drain cycles per tile of a level")
+    ] = {}
+    dataflow: DataflowSheet | None = None
+
+
+def load(document: Document) -> SpatialAccelerator:
+    """The accelerator that a document describes; raises :class:`DocumentError` with all that is wrong."""
+    context: dict[str, Any] = {}
+    sheet = document.validate(SpatialSheet, context)
+    builder = _Builder(document, sheet, context.get("notes", []))
+    builder.check()
+    builder.stop_on_problems()
+    accelerator = builder.build()
+    builder.stop_on_problems()
+    return accelerator
+
+
+class _Builder:
+    """Resolves a valid sheet; collects problems with their places."""
+
+    def __init__(self, document: Document, sheet: SpatialSheet, notes: list[str]):
+        self.document = document
+        self.sheet = sheet
+        self.problems: list[str] = []
+        self.notes = list(dict.fromkeys(notes))
+
+    def problem(self, path: Path_, rule: str, key: bool = False) -> None:
+        self.problems.append(self.document.problem(path, rule, key))
+
+    def stop_on_problems(self) -> None:
+        if self.problems:
+            raise DocumentError(self.problems)
+
+    def check(self) -> None:
+        """Rules that span several fields."""
+        sheet = self.sheet
+        names = [level.name for level in sheet.levels]
+        macs = 1
+        for i, level in enumerate(sheet.levels):
+            at: Path_ = ("levels", i)
+            if level.name in names[:i]:
+                self.problem((*at, "name"), f"must differ from the other levels' names (got {level.name!r})")
+            if level.memory != "dram":
+                for key in ("capacity", "width"):
+                    if getattr(level, key) is None:
+                        self.problem((*at, key), f"is required for {level.memory}")
+                if "type" in level.model_fields_set:
+                    self.problem((*at, "type"), "is for dram only", key=True)
+            elif level.banks > 1:
+                self.problem((*at, "banks"), "is for sram only", key=True)
+            if level.bandwidth and (level.read_bandwidth or level.write_bandwidth):
+                self.problem((*at, "bandwidth"), "give either bandwidth or read_bandwidth and write_bandwidth")
+            if level.capacity and 8 * level.capacity < 1:
+                self.problem((*at, "capacity"), f"must hold at least one bit (got {level.capacity:g} bytes)")
+            for axis in level.fanout.values():
+                macs *= axis.size
+        if macs > _MOST_MACS:
+            self.problem(("levels",), f"fanouts must multiply to at most {_MOST_MACS} MACs (got {macs})")
+        for role in ROLES:
+            if not any(role in level.keeps for level in sheet.levels):
+                self.problem(("levels",), f"no level may keep {role}")
+        self._check_references(names)
+
+    def _check_references(self, names: list[str]) -> None:
+        sheet = self.sheet
+        for name in sheet.ramp:
+            if name not in names:
+                self.problem(("ramp", name), f"must be a level, one of {', '.join(names)}", key=True)
+        if sheet.dataflow is None:
+            return
+        for name, rule in sheet.dataflow.levels.items():
+            path: Path_ = ("dataflow", "levels", name)
+            if name not in names:
+                self.problem(path, f"must be a level, one of {', '.join(names)}", key=True)
+                continue
+            level = sheet.levels[names.index(name)]
+            for axis in rule.axes:
+                if axis not in level.fanout:
+                    known = ", ".join(level.fanout) or "none"
+                    self.problem((*path, "axes", axis), f"must be an axis of {name}: {known}", key=True)
+            for role in rule.keep:
+                if role not in level.keeps or role in rule.bypass:
+                    self.problem((*path, "keep"), f"{name} cannot keep {role}")
+
+    def technology(self, path: Path_, function: Any, *arguments: Any) -> Any:
+        """Ask the technology tables; a problem at ``path`` if they do not cover the question."""
+        if self.sheet.node is None and function is not technology.dram:
+            self.problem(path, f"is {FROM_TECHNOLOGY!r}, so node is required")
+            return None
+        try:
+            return function(*arguments)
+        except TechnologyError as error:
+            self.problem(path, str(error))
+            return None
+
+    def build(self) -> SpatialAccelerator:
+        sheet = self.sheet
+        levels = tuple(self.level(i, level) for i, level in enumerate(sheet.levels))
+        wires = sheet.wires
+        if wires is None:
+            found = self.technology(("wires",), technology.wire, sheet.node, sheet.cell)
+            wires = found.energy_pj_per_bit_mm if found else 0.0
+            if found:
+                self.notes.append(f"wires: {found.source}")
+        return SpatialAccelerator(
+            name=sheet.name,
+            levels=levels,
+            compute=self.compute(),
+            clock_hz=sheet.clock,
+            node_nm=sheet.node,
+            wire_energy_pj_per_bit_mm=wires,
+            area_factor=sheet.area_factor,
+            dataflow=self.dataflow(),
+            ramp_cycles=dict(sheet.ramp),
+            description=sheet.description,
+            source=sheet.source,
+            notes=tuple(self.notes),
+        )
+
+    def level(self, i: int, level: LevelSheet) -> Level:
+        path: Path_ = ("levels", i)
+        width = level.width or 64
+        read = write = update = area = leakage = 0.0
+        source = level.source
+        if level.memory == "dram":
+            if level.energy is None:
+                found = self.technology((*path, "type"), technology.dram, level.type)
+                if found:
+                    read = write = update = found.energy_pj_per_bit * width
+                    source = f"{source}; energy: {found.source}".lstrip("; ")
+        elif level.energy is None or level.area is None or level.leakage is None:
+            found = self.on_chip_memory(path, level, width)
+            if found:
+                read, write, update = found.read_energy_pj, found.write_energy_pj, found.write_energy_pj
+                area, leakage = found.area_mm2, found.leakage_mw
+                source = f"{source}; not given: {found.source}".lstrip("; ")
+        if level.energy is not None:
+            read, write = level.energy.read, level.energy.write
+            update = write if level.energy.update is None else level.energy.update
+
+        def rate(value: tuple[float, bool] | None) -> float | None:
+            return None if value is None else value[0] / self.sheet.clock if value[1] else value[0]
+
+        return Level(
+            name=level.name,
+            keeps=frozenset(level.keeps),
+            capacity_bytes=level.capacity,
+            width_bits=width,
+            read_energy_pj=read,
+            fill_energy_pj=write,
+            update_energy_pj=update,
+            read_bandwidth_bytes_per_cycle=rate(level.read_bandwidth),
+            write_bandwidth_bytes_per_cycle=rate(level.write_bandwidth),
+            shared_bandwidth_bytes_per_cycle=rate(level.bandwidth),
+            multiple_buffering=2 if level.double_buffered else 1,
+            fanout=tuple(
+                Axis(name, axis.size, None if axis.unroll is None else frozenset(axis.unroll))
+                for name, axis in level.fanout.items()
+            ),
+            leakage_mw=leakage if level.leakage is None else level.leakage,
+            area_mm2=area if level.area is None else level.area,
+            source=source,
+        )
+
+    def on_chip_memory(self, path: Path_, level: LevelSheet, width: int) -> technology.MemoryCost | None:
+        node, cell = self.sheet.node, level.cell or self.sheet.cell
+        if level.memory == "registers":
+            return self.technology(path, technology.registers, level.capacity, width, node)
+        return self.technology(path, technology.memory, level.capacity, width, node, cell, level.banks)
+
+    def compute(self) -> Compute:
+        sheet, node = self.sheet.compute, self.sheet.node
+        weights, inputs = sheet.weights or sheet.type, sheet.inputs or sheet.type
+        is_float = sheet.type in _FLOAT_BITS
+        accumulator = sheet.accumulator or ("fp32" if is_float else "int32")
+        energy, area, leakage, add_energy = sheet.energy, sheet.area, sheet.leakage, sheet.add_energy
+        adder_area = adder_leakage = 0.0
+        source = sheet.source
+        if energy is None or area is None or leakage is None:
+            mac = self.technology(("compute", "type"), technology.mac, weights, inputs, accumulator, node)
+            if mac:
+                energy = mac.energy_pj if energy is None else energy
+                area = mac.area_mm2 if area is None else area
+                leakage = mac.leakage_mw if leakage is None else leakage
+                source = f"{source}; not given: {mac.source}".lstrip("; ")
+        if add_energy is None:
+            adder = self.technology(("compute", "accumulator"), technology.adder, accumulator, node)
+            if adder:
+                add_energy, adder_area, adder_leakage = adder.energy_pj, adder.area_mm2, adder.leakage_mw
+        return Compute(
+            energy_pj=energy or 0.0,
+            weight_bits=type_bits(weights),
+            input_bits=type_bits(inputs),
+            output_bits=type_bits(sheet.outputs or inputs),
+            accumulator_bits=type_bits(accumulator),
+            add_energy_pj=add_energy or 0.0,
+            area_mm2=area or 0.0,
+            adder_area_mm2=adder_area,
+            leakage_mw=leakage or 0.0,
+            adder_leakage_mw=adder_leakage,
+            source=source,
+        )
+
+    def dataflow(self) -> Constraints:
+        sheet = self.sheet.dataflow
+        if sheet is None:
+            return Constraints()
+        levels = {
+            name: LevelConstraint(
+                dims=None if rule.temporal is None else frozenset(rule.temporal),
+                innermost=tuple(rule.innermost),
+                outermost=tuple(rule.outermost),
+                factors=dict(rule.factors),
+                min_factors=dict(rule.min_factors),
+                max_factors=dict(rule.max_factors),
+                keep=frozenset(rule.keep),
+                bypass=frozenset(rule.bypass),
+                axes={
+                    axis: SpatialConstraint(
+                        None if limits.unroll is None else frozenset(limits.unroll),
+                        dict(limits.factors),
+                        dict(limits.max_factors),
+                    )
+                    for axis, limits in rule.axes.items()
+                },
+            )
+            for name, rule in sheet.levels.items()
+        }
+        return Constraints(sheet.name, levels, sheet.min_utilisation)
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of the datasheet, for editors."""
+    return SpatialSheet.model_json_schema()
+
+
+__all__ = ["SpatialSheet", "load", "schema", "type_bits"]
