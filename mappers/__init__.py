@@ -1,6 +1,16 @@
 """How a layer runs on a spatial accelerator: the space of mappings and the ways to search it."""
 
-from mappers._base import MapResult, Mapper, map_operator
+from mappers._base import DEFAULT_EVALUATIONS, OBJECTIVES, Mapper, MapResult, Objective, map_operator
+from mappers.local_search import LocalSearch
 from mappers.mapspace import Mapspace
 
-__all__ = ["MapResult", "Mapper", "Mapspace", "map_operator"]
+__all__ = [
+    "DEFAULT_EVALUATIONS",
+    "OBJECTIVES",
+    "LocalSearch",
+    "MapResult",
+    "Mapper",
+    "Mapspace",
+    "Objective",
+    "map_operator",
+]

@@ -1,0 +1,271 @@
+"""Evaluate a fixed network on candidate hardware: energy, latency, EDP, utilisation and bottleneck, layer by layer."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerators import catalog
+from accelerators.costs import Cost, Infeasible
+from accelerators.operators import Operator
+from accelerators.spatial.architecture import SpatialAccelerator
+from accelerators.spatial.streaming import stream
+from codesign import networks
+from codesign.networks import Network
+from mappers import DEFAULT_EVALUATIONS, Objective, map_operator
+
+Record = dict[str, Any]
+#: Called with (hardware name, finished operators, all operators).
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer on one piece of hardware; ``cost`` is a reason where the hardware cannot run it."""
+
+    name: str
+    operator: Operator
+    cost: Cost | Infeasible
+    fused: bool = False
+
+    def record(self) -> Record:
+        """The layer as a flat record."""
+        record: Record = {"layer": self.name, "kind": self.operator.kind, "operator": str(self.operator)}
+        if isinstance(self.cost, Infeasible):
+            return {**record, "status": self.cost.code, "reason": self.cost.message}
+        return {
+            **record,
+            "status": "fused" if self.fused else "ok",
+            "macs": self.cost.macs,
+            "padded_macs": self.cost.padded_macs,
+            "energy_pj": self.cost.energy_pj,
+            "latency_cycles": self.cost.latency_cycles,
+            "latency_s": self.cost.latency_s,
+            "edp_js": self.cost.edp_js,
+            "utilisation": self.cost.utilisation,
+            "bottleneck": self.cost.bottleneck,
+            **{f"energy_{part}_pj": pj for part, pj in self.cost.energy_breakdown_pj.items()},
+        }
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """A network on one piece of hardware: sums over the layers, which run one after another.
+
+    Figures are None if a layer cannot run; ``problems`` says which and why.
+    """
+
+    network: str
+    hardware: str
+    area_mm2: float
+    mac_units: int
+    layers: tuple[LayerCost, ...]
+
+    @property
+    def problems(self) -> list[str]:
+        """One line per layer that the hardware cannot run."""
+        return [f"{layer.name}: {layer.cost}" for layer in self.layers if isinstance(layer.cost, Infeasible)]
+
+    def _costs(self) -> list[Cost] | None:
+        costs = [layer.cost for layer in self.layers if isinstance(layer.cost, Cost)]
+        return costs if len(costs) == len(self.layers) else None
+
+    @property
+    def energy_pj(self) -> float | None:
+        """Sum of the layers' energy."""
+        costs = self._costs()
+        return None if costs is None else sum(cost.energy_pj for cost in costs)
+
+    @property
+    def latency_cycles(self) -> int | None:
+        """Sum of the layers' cycles."""
+        costs = self._costs()
+        return None if costs is None else sum(cost.latency_cycles for cost in costs)
+
+    @property
+    def latency_s(self) -> float | None:
+        """Sum of the layers' latency."""
+        costs = self._costs()
+        return None if costs is None else sum(cost.latency_s for cost in costs)
+
+    @property
+    def edp_js(self) -> float | None:
+        """(sum of energy) x (sum of latency), in joule-seconds."""
+        energy, latency = self.energy_pj, self.latency_s
+        return None if energy is None or latency is None else energy * 1e-12 * latency
+
+    @property
+    def macs(self) -> int:
+        """MACs of the network."""
+        return sum(layer.operator.macs for layer in self.layers)
+
+    @property
+    def utilisation(self) -> float | None:
+        """MACs over MAC units x cycles, data-movement-bound layers included."""
+        cycles = self.latency_cycles
+        return None if not cycles else self.macs / (self.mac_units * cycles)
+
+    @property
+    def bottleneck(self) -> str | None:
+        """What limits the layers that take most of the time, and its share of the latency."""
+        costs, total = self._costs(), self.latency_s
+        if costs is None or not total:
+            return None
+        shares: dict[str, float] = {}
+        for cost in costs:
+            shares[cost.bottleneck] = shares.get(cost.bottleneck, 0.0) + cost.latency_s / total
+        name = max(shares, key=lambda key: shares[key])
+        return f"{name} ({shares[name]:.0%})"
+
+    @property
+    def energy_breakdown_pj(self) -> dict[str, float]:
+        """Energy by where it is spent, over the layers that run."""
+        parts: dict[str, float] = {}
+        for layer in self.layers:
+            if isinstance(layer.cost, Cost):
+                for part, pj in layer.cost.energy_breakdown_pj.items():
+                    parts[part] = parts.get(part, 0.0) + pj
+        return parts
+
+    def record(self) -> Record:
+        """The totals as a flat record."""
+        return {
+            "network": self.network,
+            "hardware": self.hardware,
+            "status": "infeasible" if self.problems else "ok",
+            "macs": self.macs,
+            "energy_pj": self.energy_pj,
+            "latency_cycles": self.latency_cycles,
+            "latency_s": self.latency_s,
+            "edp_js": self.edp_js,
+            "utilisation": self.utilisation,
+            "bottleneck": self.bottleneck,
+            "area_mm2": self.area_mm2,
+            "reason": "; ".join(self.problems) or None,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The network on every candidate; records turn into a table (``pandas.DataFrame(evaluation.records())``)."""
+
+    results: tuple[NetworkCost, ...]
+
+    def records(self) -> list[Record]:
+        """One flat record per candidate."""
+        return [result.record() for result in self.results]
+
+    def layer_records(self) -> list[Record]:
+        """One flat record per candidate and layer."""
+        return [
+            {"network": result.network, "hardware": result.hardware, **layer.record()}
+            for result in self.results
+            for layer in result.layers
+        ]
+
+    def __getitem__(self, hardware: str) -> NetworkCost:
+        for result in self.results:
+            if result.hardware == hardware:
+                return result
+        raise KeyError(hardware)
+
+    def to_json(self) -> str:
+        """Totals, breakdowns, layers and mappings as JSON."""
+        return json.dumps(
+            [
+                {
+                    **result.record(),
+                    "energy_breakdown_pj": result.energy_breakdown_pj,
+                    "layers": [{**layer.record(), **_mapping_record(layer)} for layer in result.layers],
+                }
+                for result in self.results
+            ],
+            indent=1,
+        )
+
+    def write_csv(self, path: Path, layers: bool = True) -> None:
+        """Write the layers (or the totals) as CSV."""
+        records = self.layer_records() if layers else self.records()
+        columns = list(dict.fromkeys(key for record in records for key in record))
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(records)
+
+
+def _mapping_record(layer: LayerCost) -> Record:
+    details = layer.cost.details if isinstance(layer.cost, Cost) else None
+    if details is None:
+        return {}
+    padded = {
+        dim: bound for dim, bound in details.operator.bounds if bound != layer.operator.bound(dim)
+    }
+    return {"mapping": str(details.mapping), **({"padded_bounds": padded} if padded else {})}
+
+
+def evaluate(
+    network: Network | str | Path,
+    on: SpatialAccelerator | str | Path | Sequence[SpatialAccelerator | str | Path],
+    *,
+    objective: Objective = "edp",
+    evaluations: int = DEFAULT_EVALUATIONS,
+    seed: int = 0,
+    fuse: bool = False,
+    pad: bool = False,
+    bypass: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Evaluate a network on candidate hardware.
+
+    ``network`` and ``on`` are objects, catalog names or files; ``options`` go to :func:`codesign.networks.load`
+    (``batch=4``). Every distinct operator is mapped once per candidate, with the given ``objective`` ("edp", "energy",
+    "latency"), evaluations and seed. ``fuse`` runs elementwise layers with their producer, ``pad`` lets mappings pad
+    bounds that the array does not divide, ``bypass`` lets them skip levels.
+
+    Raises :class:`~codesign.networks.NetworkError` and :class:`~accelerators.documents.DocumentError`; hardware that
+    cannot run a layer is no error but part of the result.
+    """
+    graph = network if isinstance(network, Network) else networks.load(str(network), **options)
+    candidates = [on] if isinstance(on, SpatialAccelerator | str | Path) else list(on)
+    loaded = [c if isinstance(c, SpatialAccelerator) else catalog.load(c) for c in candidates]
+    results = []
+    for hardware in loaded:
+        settings = {"objective": objective, "evaluations": evaluations, "seed": seed, "pad": pad, "bypass": bypass}
+        results.append(_on_one(graph, hardware, fuse, settings, progress))
+    return Evaluation(tuple(results))
+
+
+def _on_one(
+    graph: Network, hardware: SpatialAccelerator, fuse: bool, settings: dict[str, Any], progress: Progress | None
+) -> NetworkCost:
+    fused = graph.fusable() if fuse else {}
+    distinct = graph.unique()
+    costs: dict[Operator, Cost | Infeasible] = {}
+    for done, operator in enumerate(distinct):
+        if progress:
+            progress(hardware.name, done, len(distinct))
+        costs[operator] = _cost(hardware, operator, settings)
+    if progress:
+        progress(hardware.name, len(distinct), len(distinct))
+    layers = []
+    for layer in graph:
+        if layer.name in fused:
+            cost = stream(hardware, layer.operator, fused[layer.name].reads)
+        else:
+            cost = costs[layer.operator]
+        layers.append(LayerCost(layer.name, layer.operator, cost, layer.name in fused))
+    return NetworkCost(graph.name, hardware.name, hardware.area_mm2, hardware.macs, tuple(layers))
+
+
+def _cost(hardware: SpatialAccelerator, operator: Operator, settings: dict[str, Any]) -> Cost | Infeasible:
+    if operator.passes:
+        return stream(hardware, operator)
+    result = map_operator(hardware, operator, **settings)
+    return result if isinstance(result, Infeasible) else result.cost
+
+
