@@ -13,7 +13,8 @@ import numpy as np
 from accelerators.spatial.kernels.arrays import MappingArrays
 from accelerators.spatial.model import BatchResult
 from mappers._base import Mapper, Objective, scores
-from mappers.kernels.walks import accept, propose, reseed
+from mappers.kernels.moves import propose
+from mappers.kernels.walks import accept, reseed
 from mappers.mapspace import Mapspace, stream
 
 _WALKS = 128

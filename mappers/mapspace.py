@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from accelerators.costs import Infeasible, InfeasibleError
 from accelerators.spatial.constraints import Constraints
-from accelerators.spatial.kernels.arrays import AXES, MappingArrays
+from accelerators.spatial.kernels.arrays import AXES, MappingArrays, new_mappings
 from accelerators.spatial.model import Problem
 from mappers.kernels.moves import MapspaceArrays, draw_batch, outermost
 
@@ -96,32 +96,33 @@ class Mapspace:
         arrays = MapspaceArrays(
             primes=primes,
             prime_counts=np.array([len(found) for found in factors], np.int64),
-            allowed=np.ones((slots, dims), np.bool_),
             min_factors=np.ones((slots, dims), np.int64),
             max_factors=np.full((slots, dims), _UNBOUNDED, np.int64),
             axis_sizes=np.zeros(slots, np.int64),
             order_rank=np.zeros((levels, dims), np.int64),
+            usable=np.zeros(0, np.int64),
             keep=hardware.may_keep.copy(),
-            free_keep=np.zeros((levels, tensors), np.bool_),
+            free_keep=np.zeros((0, 2), np.int64),
         )
         arrays.axis_sizes[levels:] = hardware.axis_sizes.reshape(-1)
-        arrays.allowed[levels:] = hardware.axis_allows.reshape(levels * AXES, dims)
+        arrays.max_factors[levels:][~hardware.axis_allows.reshape(levels * AXES, dims)] = 1
+        free_keep = np.zeros((levels, tensors), np.bool_)
         if self.bypass:
-            arrays.free_keep[1:] = hardware.may_keep[1:]
+            free_keep[1:] = hardware.may_keep[1:]
         roles = [t.role for t in problem.operator.tensors]
         for index, level in enumerate(problem.accelerator.levels):
             rule = self.constraints.level(level.name)
             for t, role in enumerate(roles):
                 if role in rule.keep or role in rule.bypass:
                     arrays.keep[index, t] = role in rule.keep and bool(hardware.may_keep[index, t])
-                    arrays.free_keep[index, t] = False
+                    free_keep[index, t] = False
             for d, dim in enumerate(problem.dims):
                 bound = int(problem.operator_arrays.bounds[d])
-                if rule.dims is not None and dim not in rule.dims:
-                    arrays.allowed[index, d] = False
                 exact = rule.factors.get(dim)
                 least = min(bound, rule.min_factors.get(dim, 1) if exact is None else exact)
                 most = rule.max_factors.get(dim, _UNBOUNDED) if exact is None else least
+                if rule.dims is not None and dim not in rule.dims:
+                    most = 1
                 arrays.min_factors[index, d] = least
                 arrays.max_factors[index, d] = most
                 if dim in rule.outermost:
@@ -134,22 +135,18 @@ class Mapspace:
                         continue
                     slot = levels + index * AXES + position
                     if limits.dims is not None and dim not in limits.dims:
-                        arrays.allowed[slot, d] = False
-                    if dim in limits.factors:
+                        arrays.max_factors[slot, d] = 1
+                    elif dim in limits.factors:
                         arrays.min_factors[slot, d] = arrays.max_factors[slot, d] = min(bound, limits.factors[dim])
                     elif dim in limits.max_factors:
-                        arrays.max_factors[slot, d] = limits.max_factors[dim]
-        return arrays
+                        arrays.max_factors[slot, d] = min(arrays.max_factors[slot, d], limits.max_factors[dim])
+        usable = (arrays.max_factors > 1).any(axis=1)
+        usable[levels:] &= arrays.axis_sizes[levels:] > 1
+        return arrays._replace(usable=np.nonzero(usable)[0], free_keep=np.argwhere(free_keep))
 
     def empty_batch(self, size: int) -> MappingArrays:
         """Arrays for ``size`` mappings, all factors 1."""
-        levels, dims, tensors = self.problem.shape
-        return MappingArrays(
-            np.ones((size, levels, dims), np.int64),
-            np.zeros((size, levels, dims), np.int64),
-            np.ones((size, levels, AXES, dims), np.int64),
-            np.zeros((size, levels, tensors), np.bool_),
-        )
+        return new_mappings(size, *self.problem.shape)
 
     def sample(self, size: int, seed: int) -> MappingArrays:
         """``size`` random mappings within the constraints; not all of them fit the memories."""

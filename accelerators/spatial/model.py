@@ -28,6 +28,7 @@ from accelerators.spatial.kernels.arrays import (
     OperatorArrays,
     new_counts,
     new_energy,
+    new_mappings,
 )
 from accelerators.spatial.kernels.evaluation import evaluate_batch, multicast_histogram
 from accelerators.spatial.mapping import Block, Mapping, MappingError
@@ -196,13 +197,7 @@ class Problem:
 
     def pack(self, mappings: Sequence[Mapping]) -> MappingArrays:
         """Mappings as arrays; raises :class:`MappingError` for levels, tensors, axes or dimensions that do not exist."""
-        levels, dims, tensors = self.shape
-        packed = MappingArrays(
-            temporal=np.ones((len(mappings), levels, dims), np.int64),
-            order=np.broadcast_to(np.arange(dims), (len(mappings), levels, dims)).copy(),
-            spatial=np.ones((len(mappings), levels, AXES, dims), np.int64),
-            keep=np.zeros((len(mappings), levels, tensors), np.bool_),
-        )
+        packed = new_mappings(len(mappings), *self.shape)
         for i, mapping in enumerate(mappings):
             self._pack_one(mapping, packed, i)
         return packed
@@ -220,15 +215,16 @@ class Problem:
             active = []
             for dim, factor in block.temporal:
                 d = self._dim(level.name, dim, factor)
-                packed.temporal[i, index, d] = factor
+                packed.factors[i, index, d] = factor
                 active.append(d)
             packed.order[i, index] = [d for d in range(len(self.dims)) if d not in active] + active
             axis_names = [axis.name for axis in level.fanout]
             for axis, loops in block.spatial:
                 if axis not in axis_names:
                     raise MappingError(f"{level.name}: axes are {' '.join(axis_names) or '(none)'} (got {axis})")
+                slot = len(names) + index * AXES + axis_names.index(axis)
                 for dim, factor in loops:
-                    packed.spatial[i, index, axis_names.index(axis), self._dim(level.name, dim, factor)] = factor
+                    packed.factors[i, slot, self._dim(level.name, dim, factor)] = factor
 
     def _dim(self, place: str, dim: str, factor: int) -> int:
         if dim in self.dims:
@@ -240,10 +236,12 @@ class Problem:
     def unpack(self, packed: MappingArrays, i: int = 0) -> Mapping:
         """Mapping ``i`` of a batch as an object."""
         blocks = []
+        factors = packed.factors[i].tolist()
         for index, level in enumerate(self.accelerator.levels):
-            temporal = [(self.dims[d], int(packed.temporal[i, index, d])) for d in packed.order[i, index]]
+            temporal = [(self.dims[d], factors[index][d]) for d in packed.order[i, index]]
+            first = len(self.accelerator.levels) + index * AXES
             spatial = [
-                (axis.name, tuple((dim, int(f)) for dim, f in zip(self.dims, packed.spatial[i, index, a], strict=True)))
+                (axis.name, tuple(zip(self.dims, factors[first + a], strict=True)))
                 for a, axis in enumerate(level.fanout)
             ]
             keep = [t.name for t, kept in zip(self.operator.tensors, packed.keep[i, index], strict=True) if kept]
@@ -252,7 +250,7 @@ class Problem:
 
     def evaluate_batch(self, packed: MappingArrays, scratch: tuple[Counts, Energy] | None = None) -> BatchResult:
         """Evaluate n mappings exactly; ``scratch`` keeps the counts and energies of the last one."""
-        n = packed.temporal.shape[0]
+        n = packed.order.shape[0]
         result = BatchResult(np.empty(n, np.int64), np.zeros((n, 2), np.int64), np.empty(n), np.empty(n, np.int64))
         evaluate_batch(
             self.operator_arrays,

@@ -1,8 +1,8 @@
-"""Draw random mappings from a mapspace and change one mapping into a neighbour.
+"""Draw random mappings from a mapspace and change a mapping into a neighbour.
 
-A slot is a place for a factor of a dimension: slot ``l`` holds the temporal factors of level l, slot
-``L + l * AXES + a`` the factors along axis a of its fanout. A prime factor of a dimension sits in exactly one slot, so
-moving primes between slots keeps every factorisation perfect.
+A prime factor of a dimension sits in exactly one slot (a level's temporal loops, or an axis of its fanout), so moving
+primes between slots keeps every factorisation perfect. Functions take plain arrays: a struct of arrays as an argument
+costs more than the move.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelerators.jit import kernel
-from accelerators.spatial.kernels.arrays import AXES
 
 _TRIES = 16
 
@@ -25,13 +24,13 @@ class MapspaceArrays(NamedTuple):
 
     primes: NDArray[np.int64]  # (D, F); 0 fills up
     prime_counts: NDArray[np.int64]  # (D,)
-    allowed: NDArray[np.bool_]  # (S, D)
     min_factors: NDArray[np.int64]  # (S, D)
-    max_factors: NDArray[np.int64]  # (S, D)
+    max_factors: NDArray[np.int64]  # (S, D); 1 where the dimension is not allowed
     axis_sizes: NDArray[np.int64]  # (S,); 0 for temporal slots
+    usable: NDArray[np.int64]  # (U,) the slots that any dimension may use; temporal ones first
     order_rank: NDArray[np.int64]  # (L, D); loops with a lower rank are outside those with a higher one
     keep: NDArray[np.bool_]  # (L, T)
-    free_keep: NDArray[np.bool_]  # (L, T); True where a mapping may choose
+    free_keep: NDArray[np.int64]  # (B, 2) pairs of level and tensor where a mapping may choose
 
 
 @kernel
@@ -57,265 +56,217 @@ def uniform(state):
 
 
 @kernel
-def _get(mappings, i, slot, d):
-    levels = mappings.temporal.shape[1]
-    if slot < levels:
-        return mappings.temporal[i, slot, d]
-    slot -= levels
-    return mappings.spatial[i, slot // AXES, slot % AXES, d]
-
-
-@kernel
-def _multiply(mappings, i, slot, d, numerator, denominator):
-    levels = mappings.temporal.shape[1]
-    if slot < levels:
-        mappings.temporal[i, slot, d] = mappings.temporal[i, slot, d] * numerator // denominator
-    else:
-        slot -= levels
-        axis = mappings.spatial[i, slot // AXES, slot % AXES]
-        axis[d] = axis[d] * numerator // denominator
-
-
-@kernel
-def _fits(space, mappings, i, slot, d, prime):
+def _fits(max_factors, axis_sizes, factors, i, slot, d, prime):
     """Whether the slot may take one more prime of the dimension."""
-    if not space.allowed[slot, d] or _get(mappings, i, slot, d) * prime > space.max_factors[slot, d]:
+    if factors[i, slot, d] * prime > max_factors[slot, d]:
         return False
-    size = space.axis_sizes[slot]
+    size = axis_sizes[slot]
     if size == 0:
         return True
     used = prime
-    for other in range(mappings.temporal.shape[2]):
-        used *= _get(mappings, i, slot, other)
+    for other in range(factors.shape[2]):
+        used *= factors[i, slot, other]
     return used <= size
 
 
 @kernel
-def _sort_by_rank(space, mappings, i):
+def _sort_by_rank(order_rank, order, i):
     """Bring the loops of every level into the order of their ranks; equal ranks stay as they are."""
-    levels, dims = mappings.temporal.shape[1:]
-    for level in range(levels):
-        order = mappings.order[i, level]
-        for k in range(1, dims):
-            d = order[k]
+    for level in range(order.shape[1]):
+        for k in range(1, order.shape[2]):
+            d = order[i, level, k]
             j = k
-            while j > 0 and space.order_rank[level, order[j - 1]] > space.order_rank[level, d]:
-                order[j] = order[j - 1]
+            while j > 0 and order_rank[level, order[i, level, j - 1]] > order_rank[level, d]:
+                order[i, level, j] = order[i, level, j - 1]
                 j -= 1
-            order[j] = d
+            order[i, level, j] = d
 
 
 @kernel
-def _shuffle_orders(space, mappings, i, state):
-    """Random loop orders that respect the ranks."""
-    levels, dims = mappings.temporal.shape[1:]
-    for level in range(levels):
-        order = mappings.order[i, level]
-        for k in range(dims - 1, 0, -1):
-            j = below(state, k + 1)
-            order[k], order[j] = order[j], order[k]
-    _sort_by_rank(space, mappings, i)
-
-
-@kernel
-def _clear(space, mappings, i):
-    levels, dims = mappings.temporal.shape[1:]
-    for level in range(levels):
+def _start(space, mappings, i, left):
+    """Factors 1 but for the least ones, which take their primes out of ``left`` (D, F)."""
+    factors, order, keep = mappings.factors, mappings.order, mappings.keep
+    min_factors, max_factors, axis_sizes = space.min_factors, space.max_factors, space.axis_sizes
+    slots, dims = min_factors.shape
+    for d in range(dims):
+        for slot in range(slots):
+            factors[i, slot, d] = 1
+        for f in range(left.shape[1]):
+            left[d, f] = space.primes[d, f]
+    for level in range(order.shape[1]):
         for d in range(dims):
-            mappings.temporal[i, level, d] = 1
-            mappings.order[i, level, d] = d
-            for axis in range(AXES):
-                mappings.spatial[i, level, axis, d] = 1
-        for t in range(mappings.keep.shape[2]):
-            mappings.keep[i, level, t] = space.keep[level, t]
-
-
-@kernel
-def _place_minima(space, mappings, i, left):
-    """Give every slot its least factor; ``left`` (D, F) loses the primes that this takes."""
-    for d in range(mappings.temporal.shape[2]):
-        for slot in range(space.allowed.shape[0]):
+            order[i, level, d] = d
+        for t in range(keep.shape[2]):
+            keep[i, level, t] = space.keep[level, t]
+    for d in range(dims):
+        for slot in range(slots):
+            if min_factors[slot, d] == 1:
+                continue
             # The largest primes first, so that a least factor of 6 out of 2*2*3 becomes 6 and not 12.
             for f in range(space.prime_counts[d] - 1, -1, -1):
-                now = _get(mappings, i, slot, d)
                 prime = left[d, f]
-                if now < space.min_factors[slot, d] and prime > 1 and _fits(space, mappings, i, slot, d, prime):
-                    _multiply(mappings, i, slot, d, prime, 1)
+                wanted = prime > 1 and factors[i, slot, d] < min_factors[slot, d]
+                if wanted and _fits(max_factors, axis_sizes, factors, i, slot, d, prime):
+                    factors[i, slot, d] *= prime
                     left[d, f] = 1
 
 
 @kernel
 def outermost(space, mappings, i):
     """The mapping with every loop as far out as it may be: the smallest tiles."""
-    _clear(space, mappings, i)
+    factors = mappings.factors
     left = space.primes.copy()
-    _place_minima(space, mappings, i, left)
-    slots = space.allowed.shape[0]
-    for d in range(mappings.temporal.shape[2]):
+    _start(space, mappings, i, left)
+    for d in range(factors.shape[2]):
         for f in range(space.prime_counts[d]):
-            for slot in range(slots):
-                if left[d, f] > 1 and _fits(space, mappings, i, slot, d, left[d, f]):
-                    _multiply(mappings, i, slot, d, left[d, f], 1)
+            for slot in space.usable:
+                prime = left[d, f]
+                if prime > 1 and _fits(space.max_factors, space.axis_sizes, factors, i, slot, d, prime):
+                    factors[i, slot, d] *= prime
                     left[d, f] = 1
-    _sort_by_rank(space, mappings, i)
-
-
-@kernel
-def draw(space, mappings, i, state):
-    """Overwrite mapping ``i`` with a random one; primes that fit nowhere make it invalid (its factors fall short)."""
-    _clear(space, mappings, i)
-    levels, dims = mappings.temporal.shape[1:]
-    slots = space.allowed.shape[0]
-    left = space.primes.copy()
-    _place_minima(space, mappings, i, left)
-    spatial_bias = uniform(state)
-    # Dimensions in a random order, so that none always gets the axes first.
-    shift = below(state, dims) if dims > 0 else 0
-    for turn in range(dims):
-        d = (turn + shift) % dims
-        for f in range(space.prime_counts[d]):
-            prime = left[d, f]
-            if prime <= 1:
-                continue
-            placed = False
-            if uniform(state) < spatial_bias:
-                for _ in range(4):
-                    slot = levels + below(state, slots - levels)
-                    if _fits(space, mappings, i, slot, d, prime):
-                        _multiply(mappings, i, slot, d, prime, 1)
-                        placed = True
-                        break
-            for _ in range(_TRIES):
-                if placed:
-                    break
-                slot = below(state, levels)
-                if _fits(space, mappings, i, slot, d, prime):
-                    _multiply(mappings, i, slot, d, prime, 1)
-                    placed = True
-            for slot in range(slots):
-                if placed:
-                    break
-                if _fits(space, mappings, i, slot, d, prime):
-                    _multiply(mappings, i, slot, d, prime, 1)
-                    placed = True
-    for level in range(levels):
-        for t in range(mappings.keep.shape[2]):
-            if space.free_keep[level, t]:
-                mappings.keep[i, level, t] = below(state, 2) == 1
-    _shuffle_orders(space, mappings, i, state)
-
-
-@kernel
-def _move_prime(space, mappings, i, state):
-    """Move one prime of one dimension to another slot; False if none was found."""
-    dims = mappings.temporal.shape[2]
-    slots = space.allowed.shape[0]
-    for _ in range(_TRIES):
-        d = below(state, dims)
-        source = below(state, slots)
-        factor = _get(mappings, i, source, d)
-        if factor == 1:
-            continue
-        prime = space.primes[d, below(state, space.prime_counts[d])]
-        if factor % prime != 0 or factor // prime < space.min_factors[source, d]:
-            continue
-        target = below(state, slots)
-        if target == source or not _fits(space, mappings, i, target, d, prime):
-            continue
-        _multiply(mappings, i, source, d, 1, prime)
-        _multiply(mappings, i, target, d, prime, 1)
-        return True
-    return False
-
-
-@kernel
-def _exchange_primes(space, mappings, i, state):
-    """Move a prime of one dimension from slot a to b and one of another dimension from b to a."""
-    dims = mappings.temporal.shape[2]
-    slots = space.allowed.shape[0]
-    if dims < 2:
-        return False
-    for _ in range(_TRIES):
-        d = below(state, dims)
-        e = (d + 1 + below(state, dims - 1)) % dims
-        a = below(state, slots)
-        b = below(state, slots)
-        of_d, of_e = _get(mappings, i, a, d), _get(mappings, i, b, e)
-        if a == b or of_d == 1 or of_e == 1:
-            continue
-        p = space.primes[d, below(state, space.prime_counts[d])]
-        q = space.primes[e, below(state, space.prime_counts[e])]
-        if of_d % p or of_e % q or of_d // p < space.min_factors[a, d] or of_e // q < space.min_factors[b, e]:
-            continue
-        _multiply(mappings, i, a, d, 1, p)
-        _multiply(mappings, i, b, e, 1, q)
-        if _fits(space, mappings, i, b, d, p):
-            _multiply(mappings, i, b, d, p, 1)
-            if _fits(space, mappings, i, a, e, q):
-                _multiply(mappings, i, a, e, q, 1)
-                return True
-            _multiply(mappings, i, b, d, 1, p)
-        _multiply(mappings, i, a, d, p, 1)
-        _multiply(mappings, i, b, e, q, 1)
-    return False
-
-
-@kernel
-def _move_loop(space, mappings, i, state):
-    """Move one loop of a level to another place in the order, within its rank."""
-    levels, dims = mappings.temporal.shape[1:]
-    if dims < 2:
-        return
-    level = below(state, levels)
-    order = mappings.order[i, level]
-    source = below(state, dims)
-    target = below(state, dims)
-    d = order[source]
-    rank = space.order_rank[level, d]
-    step = 1 if target > source else -1
-    k = source
-    while k != target and space.order_rank[level, order[k + step]] == rank:
-        order[k] = order[k + step]
-        k += step
-    order[k] = d
-
-
-@kernel
-def _flip_keep(space, mappings, i, state):
-    levels, tensors = mappings.keep.shape[1:]
-    for _ in range(_TRIES):
-        level, t = below(state, levels), below(state, tensors)
-        if space.free_keep[level, t]:
-            mappings.keep[i, level, t] = not mappings.keep[i, level, t]
-            return
-
-
-@kernel
-def step(space, mappings, i, state):
-    """Change mapping ``i`` into a random neighbour: one to three small moves."""
-    for _ in range(1 + below(state, 3)):
-        kind = below(state, 10)
-        if kind < 5:
-            _move_prime(space, mappings, i, state)
-        elif kind < 7:
-            _exchange_primes(space, mappings, i, state)
-        elif kind < 9:
-            _move_loop(space, mappings, i, state)
-        else:
-            _flip_keep(space, mappings, i, state)
-
-
-@kernel
-def copy(source, i, target, k):
-    """Copy mapping ``i`` of one batch to place ``k`` of another."""
-    target.temporal[k] = source.temporal[i]
-    target.order[k] = source.order[i]
-    target.spatial[k] = source.spatial[i]
-    target.keep[k] = source.keep[i]
+    _sort_by_rank(space.order_rank, mappings.order, i)
 
 
 @kernel
 def draw_batch(space, mappings, state):
-    """Overwrite a whole batch with random mappings."""
-    for i in range(mappings.temporal.shape[0]):
-        draw(space, mappings, i, state)
+    """Overwrite a batch with random mappings; primes that fit nowhere make one invalid (its factors fall short)."""
+    factors, order, keep = mappings.factors, mappings.order, mappings.keep
+    n, levels, dims = order.shape
+    max_factors, axis_sizes, order_rank = space.max_factors, space.axis_sizes, space.order_rank
+    prime_counts, usable, free_keep = space.prime_counts, space.usable, space.free_keep
+    temporal = 0
+    while temporal < usable.shape[0] and usable[temporal] < levels:
+        temporal += 1
+    axes = usable.shape[0] - temporal
+    left = space.primes.copy()
+    for i in range(n):
+        _start(space, mappings, i, left)
+        spatial_bias = uniform(state)
+        # Dimensions from a random one on, so that none always gets the axes first.
+        shift = below(state, dims) if dims > 0 else 0
+        for turn in range(dims):
+            d = (turn + shift) % dims
+            for f in range(prime_counts[d]):
+                prime = left[d, f]
+                if prime <= 1:
+                    continue
+                placed = False
+                if axes > 0 and uniform(state) < spatial_bias:
+                    for _ in range(4):
+                        slot = usable[temporal + below(state, axes)]
+                        if _fits(max_factors, axis_sizes, factors, i, slot, d, prime):
+                            factors[i, slot, d] *= prime
+                            placed = True
+                            break
+                for _ in range(_TRIES):
+                    if placed or temporal == 0:
+                        break
+                    slot = usable[below(state, temporal)]
+                    if _fits(max_factors, axis_sizes, factors, i, slot, d, prime):
+                        factors[i, slot, d] *= prime
+                        placed = True
+                for slot in usable:
+                    if placed:
+                        break
+                    if _fits(max_factors, axis_sizes, factors, i, slot, d, prime):
+                        factors[i, slot, d] *= prime
+                        placed = True
+        for choice in range(free_keep.shape[0]):
+            keep[i, free_keep[choice, 0], free_keep[choice, 1]] = below(state, 2) == 1
+        for level in range(levels):
+            for k in range(dims - 1, 0, -1):
+                j = below(state, k + 1)
+                order[i, level, k], order[i, level, j] = order[i, level, j], order[i, level, k]
+        _sort_by_rank(order_rank, order, i)
+
+
+@kernel
+def _move_prime(space_primes, prime_counts, min_factors, max_factors, axis_sizes, usable, factors, i, state):
+    """Move one prime of one dimension to another slot, if a few tries find one."""
+    for _ in range(_TRIES):
+        d = below(state, factors.shape[2])
+        source = usable[below(state, usable.shape[0])]
+        factor = factors[i, source, d]
+        if factor == 1:
+            continue
+        prime = space_primes[d, below(state, prime_counts[d])]
+        if factor % prime != 0 or factor // prime < min_factors[source, d]:
+            continue
+        target = usable[below(state, usable.shape[0])]
+        if target != source and _fits(max_factors, axis_sizes, factors, i, target, d, prime):
+            factors[i, source, d] //= prime
+            factors[i, target, d] *= prime
+            return
+
+
+@kernel
+def _exchange_primes(space_primes, prime_counts, min_factors, max_factors, axis_sizes, usable, factors, i, state):
+    """Move a prime of one dimension from slot a to b and one of another dimension from b to a."""
+    dims = factors.shape[2]
+    for _ in range(_TRIES):
+        d = below(state, dims)
+        e = (d + 1 + below(state, dims - 1)) % dims
+        a = usable[below(state, usable.shape[0])]
+        b = usable[below(state, usable.shape[0])]
+        of_d, of_e = factors[i, a, d], factors[i, b, e]
+        if a == b or of_d == 1 or of_e == 1:
+            continue
+        p = space_primes[d, below(state, prime_counts[d])]
+        q = space_primes[e, below(state, prime_counts[e])]
+        if of_d % p or of_e % q or of_d // p < min_factors[a, d] or of_e // q < min_factors[b, e]:
+            continue
+        factors[i, a, d] //= p
+        factors[i, b, e] //= q
+        if _fits(max_factors, axis_sizes, factors, i, b, d, p):
+            factors[i, b, d] *= p
+            if _fits(max_factors, axis_sizes, factors, i, a, e, q):
+                factors[i, a, e] *= q
+                return
+            factors[i, b, d] //= p
+        factors[i, a, d] *= p
+        factors[i, b, e] *= q
+
+
+@kernel
+def _move_loop(order_rank, order, i, state):
+    """Move one loop of a level to another place in the order, within its rank."""
+    levels, dims = order_rank.shape
+    level = below(state, levels)
+    source = below(state, dims)
+    target = below(state, dims)
+    d = order[i, level, source]
+    step = 1 if target > source else -1
+    k = source
+    while k != target and order_rank[level, order[i, level, k + step]] == order_rank[level, d]:
+        order[i, level, k] = order[i, level, k + step]
+        k += step
+    order[i, level, k] = d
+
+
+@kernel
+def propose(space, walks, candidates, state):
+    """Candidate ``i`` becomes a random neighbour of walk ``i``: one to three small moves away."""
+    primes, prime_counts, usable = space.primes, space.prime_counts, space.usable
+    min_factors, max_factors, axis_sizes = space.min_factors, space.max_factors, space.axis_sizes
+    order_rank, free_keep = space.order_rank, space.free_keep
+    factors, order, keep = candidates.factors, candidates.order, candidates.keep
+    n, _, dims = order.shape
+    factors[:] = walks.factors
+    order[:] = walks.order
+    keep[:] = walks.keep
+    choices = free_keep.shape[0]
+    for i in range(n):
+        for _ in range(1 + below(state, 3)):
+            kind = below(state, 9 + (choices > 0))
+            if kind == 9:
+                choice = below(state, choices)
+                level, t = free_keep[choice, 0], free_keep[choice, 1]
+                keep[i, level, t] = not keep[i, level, t]
+            elif dims == 0:
+                break
+            elif kind < 5 or dims == 1:
+                _move_prime(primes, prime_counts, min_factors, max_factors, axis_sizes, usable, factors, i, state)
+            elif kind < 7:
+                _exchange_primes(primes, prime_counts, min_factors, max_factors, axis_sizes, usable, factors, i, state)
+            else:
+                _move_loop(order_rank, order, i, state)

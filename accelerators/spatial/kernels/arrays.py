@@ -60,11 +60,14 @@ class HardwareArrays(NamedTuple):
 
 
 class MappingArrays(NamedTuple):
-    """A batch of n mappings."""
+    """A batch of n mappings.
 
-    temporal: NDArray[np.int64]  # (n, L, D) factors of the temporal loops
-    order: NDArray[np.int64]  # (n, L, D) permutation of the dimensions, outermost loop first
-    spatial: NDArray[np.int64]  # (n, L, A, D) factors of the spatial loops
+    A slot is a place for a factor of every dimension: slot l holds the temporal factors of level l, slot
+    ``L + l * AXES + a`` the factors along axis a of its fanout; there are S = L * (1 + AXES) of them.
+    """
+
+    factors: NDArray[np.int64]  # (n, S, D)
+    order: NDArray[np.int64]  # (n, L, D) permutation of the dimensions, outermost temporal loop first
     keep: NDArray[np.bool_]  # (n, L, T)
 
 
@@ -107,6 +110,15 @@ class Energy(NamedTuple):
     levels: NDArray[np.float64]  # (L, T)
     networks: NDArray[np.float64]  # (L, T)
     other: NDArray[np.float64]  # (3,): MACs, adders, leakage
+
+
+def new_mappings(size: int, levels: int, dims: int, tensors: int) -> MappingArrays:
+    """A batch with all factors 1 that keeps nothing."""
+    return MappingArrays(
+        factors=np.ones((size, levels * (1 + AXES), dims), np.int64),
+        order=np.broadcast_to(np.arange(dims), (size, levels, dims)).copy(),
+        keep=np.zeros((size, levels, tensors), np.bool_),
+    )
 
 
 def new_counts(levels: int, dims: int, tensors: int) -> Counts:

@@ -103,8 +103,8 @@ def evaluate_batch(operator, hardware, mappings, counts, energy, status, facts, 
     Results go to ``status`` (n,), ``facts`` (n, 2), ``energy_pj`` (n,) (inf if not valid) and ``cycles`` (n,) (-1 if
     not valid). ``counts`` and ``energy`` are scratch and hold the figures of the last mapping afterwards.
     """
-    temporal, order, spatial, keep = mappings.temporal, mappings.order, mappings.spatial, mappings.keep
-    n, levels, dims = temporal.shape
+    factors, order, keep = mappings.factors, mappings.order, mappings.keep
+    n, levels, dims = order.shape
     tensors = keep.shape[2]
     output = tensors - 1
     bounds, is_reduction, bits = operator.bounds, operator.is_reduction, operator.bits
@@ -147,7 +147,7 @@ def evaluate_batch(operator, hardware, mappings, counts, energy, status, facts, 
             for axis in range(axis_count[level]):
                 product = 1
                 for d in range(dims):
-                    factor = spatial[i, level, axis, d]
+                    factor = factors[i, levels + level * AXES + axis, d]
                     if factor > 1:
                         if not axis_allows[level, axis, d] and status[i] == VALID:
                             status[i] = AXIS
@@ -164,7 +164,7 @@ def evaluate_batch(operator, hardware, mappings, counts, energy, status, facts, 
             fanout[level] = children
             half_extent[level] = 0.5 * used
             for d in range(dims):
-                extents[level, d] = extents[level + 1, d] * unrolled[level, d] * temporal[i, level, d]
+                extents[level, d] = extents[level + 1, d] * unrolled[level, d] * factors[i, level, d]
         if status[i] != VALID:
             continue
         for d in range(dims):
@@ -234,7 +234,7 @@ def evaluate_batch(operator, hardware, mappings, counts, energy, status, facts, 
             instances[level + 1] = instances[level] * fanout[level]
             for k in range(dims):
                 d = order[i, level, k]
-                bound = temporal[i, level, d]
+                bound = factors[i, level, d]
                 if bound > 1:
                     runs *= bound
                     loop_dim[loops] = d
