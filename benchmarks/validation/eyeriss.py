@@ -114,14 +114,10 @@ class Layer:
     groups: int
     out_size: int
     measured_cycles: float
+    macs: float
     active_pes: float
     buffer_mb: float
     dram_mb: float
-
-    @property
-    def macs(self) -> int:
-        """Multiplications of the whole batch."""
-        return self.images * self.filters * self.channels * self.kernel**2 * self.out_size**2
 
 
 def passes(layer: Layer, rs: RowStationary) -> int:
@@ -207,7 +203,7 @@ def violations(layer: Layer, rs: RowStationary) -> list[str]:
 
 
 def null_cycles(layer: Layer) -> float:
-    """The model to beat: MACs / active PEs / 0.87."""
+    """The model to beat: published (rounded) MACs / active PEs / 0.87."""
     return layer.macs / layer.active_pes / NULL_UTILISATION
 
 
@@ -264,6 +260,7 @@ def _layer(where: str, row: dict[str, Any]) -> Layer:
         groups=dim("groups") if "groups" in dims else 1,
         out_size=dim("out"),
         measured_cycles=_number(where, row, "processing_latency_ms") * CYCLES_PER_MS,
+        macs=_number(where, row, "macs_G") * 1e9,
         active_pes=_number(where, row, "active_PEs"),
         buffer_mb=_number(where, row, "global_buffer_access_MB"),
         dram_mb=_number(where, row, "dram_access_MB"),
@@ -319,11 +316,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.validation.eyeriss", description="Eyeriss silicon")
     parser.add_argument("file", nargs="?", type=Path, default=DEFAULT, help="JSON with the published layers")
-    alexnet, vgg16, maestro = read_layers(parser.parse_args(arguments).file)
+    path = parser.parse_args(arguments).file
+    alexnet, vgg16, maestro = read_layers(path)
     for layer, rs in [(x, ALEXNET[x.name]) for x in alexnet] + [(x, VGG16[x.name]) for x in vgg16]:
         # VGG16 CONV5-1 is printed with 163 active PEs; its neighbours of equal shape and latency have 168.
         if (broken := violations(layer, rs)) and layer.name != "CONV5-1":
-            raise BadInputError(f"{layer.name}: the mapping {_params(rs)} {broken[0]}")
+            raise BadInputError(f"{path}: {layer.name}: the mapping {_params(rs)} {broken[0]}")
 
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
     models: list[tuple[str, Callable[[Layer], float]]] = [
@@ -352,16 +350,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(_table("AlexNet, batch 4: processing latency", columns, rows))
 
     tabled = {**ALEXNET, "CONV3": CONV3_AS_TABLED}
-    conv3 = next(layer for layer in alexnet if layer.name == "CONV3")
+    conv3 = alexnet[2]
+    per_pass = [layer.measured_cycles / passes(layer, ALEXNET[layer.name]) for layer in alexnet]
     overhead = fit_overhead(alexnet, tabled)
     _, tabled_mean, tabled_total = errors(alexnet, [cycles(x, tabled[x.name], overhead) for x in alexnet])
     console.print(
         f"\nfitted: {OVERHEAD_CYCLES:g} cycles per pass on the AlexNet total (a refit on this file gives"
         f" {fit_overhead(alexnet, ALEXNET):.0f}); all else follows from the mapping and 64-bit buffer ports.\n"
         f"CONV3 runs as CONV4 and CONV5; with the tabled {_params(CONV3_AS_TABLED)} its buffer traffic would be"
-        f" {buffer_mb(conv3, CONV3_AS_TABLED):.1f} MB (measured {conv3.buffer_mb:.1f}), the mean error {tabled_mean:.1%}"
-        f" and the total {_percent(tabled_total)} after a refit ({overhead:.0f} cycles).\n"
-        "CONV4 and CONV5 have the same passes but 8333 and 7813 cycles per pass in silicon; no pass model fits both.\n"
+        f" {buffer_mb(conv3, CONV3_AS_TABLED):.1f} MB (measured {conv3.buffer_mb:.1f}), the mean error"
+        f" {tabled_mean:.1%} and the total {_percent(tabled_total)} after a refit ({overhead:.0f} cycles).\n"
+        f"CONV4 and CONV5 have the same passes but {per_pass[3]:.0f} and {per_pass[4]:.0f} cycles per pass in silicon;"
+        " no pass model fits both.\n"
         "Traffic is model / chip. * uncompressed; the chip compresses activations (run length), so it moves less.\n"
     )
 
