@@ -1,0 +1,1 @@
+"""Checks that take minutes: validation against silicon, RTL and other simulators, and speed."""

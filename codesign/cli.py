@@ -34,12 +34,10 @@ SetOption = Annotated[
 Dimension = Annotated[
     list[str] | None, typer.Option("--dim", metavar="NAME=NUMBER", help="value of a dynamic ONNX dimension")
 ]
-AllowUnknown = Annotated[
-    bool, typer.Option("--allow-unknown", help="cost unsupported ONNX operators as data movement")
-]
+AllowUnknown = Annotated[bool, typer.Option("--allow-unknown", help="cost unsupported ONNX operators as data movement")]
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A request that cannot be met; the message is for the user."""
 
 
@@ -51,7 +49,7 @@ def main() -> NoReturn:
 
     try:
         app(_repeat_options(sys.argv[1:]))
-    except (_Refused, DocumentError, NetworkError, InfeasibleError) as error:
+    except (_RefusedError, DocumentError, NetworkError, InfeasibleError) as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
@@ -75,7 +73,7 @@ def _repeat_options(arguments: Sequence[str]) -> list[str]:
         else:
             result.append(argument)
     # An option without a value must still be an error of the parser.
-    return result + [current] if current and arguments[-1] == current else result
+    return [*result, current] if current and arguments[-1] == current else result
 
 
 @app.command()
@@ -159,11 +157,11 @@ def map_layer(
     """Show the loop nest that a layer gets on an accelerator, with reads, writes and energy per level."""
     name, separator, layer_name = layer.rpartition(":")
     if not separator:
-        raise _Refused(f"give the layer as NETWORK:LAYER (got {layer!r})")
+        raise _RefusedError(f"give the layer as NETWORK:LAYER (got {layer!r})")
     graph = _network(name, batch, options, dimensions, allow_unknown)
     found = graph.layer(layer_name)
     if found.operator.passes:
-        raise _Refused(f"{layer_name} is {found.operator}: it streams its tensors and has no loop nest to map")
+        raise _RefusedError(f"{layer_name} is {found.operator}: it streams its tensors and has no loop nest to map")
     candidates = _accelerators(on)
     _announce_compilation()
     from accelerators.costs import Infeasible
@@ -181,7 +179,7 @@ def map_layer(
             bypass=bypass,
         )
         if isinstance(result, Infeasible):
-            raise _Refused(f"{accelerator.name} cannot run {layer_name}: {result}")
+            raise _RefusedError(f"{accelerator.name} cannot run {layer_name}: {result}")
         console.rule(f"{layer} on {accelerator.name}")
         console.print(f"{found.operator}, {_si(found.operator.macs)}MACs", highlight=False)
         if result.bounds:
@@ -234,7 +232,7 @@ def list_things(
         from accelerators.documents import did_you_mean
 
         known = ("accelerators", "networks")
-        raise _Refused(f"there are lists of {' and '.join(known)}{did_you_mean(what, known)} (got {what!r})")
+        raise _RefusedError(f"there are lists of {' and '.join(known)}{did_you_mean(what, known)} (got {what!r})")
     console.print(table)
 
 
@@ -329,7 +327,7 @@ def _numbers(option: str, pairs: Iterable[str] | None) -> dict[str, int]:
     for pair in pairs or ():
         name, separator, value = pair.partition("=")
         if not separator or not value.isdecimal():
-            raise _Refused(f"{option} takes NAME=NUMBER (got {pair!r})")
+            raise _RefusedError(f"{option} takes NAME=NUMBER (got {pair!r})")
         numbers[name] = int(value)
     return numbers
 
@@ -338,7 +336,8 @@ def _accelerators(names: Sequence[str]) -> list[SpatialAccelerator]:
     from accelerators import catalog
     from accelerators.documents import DocumentError
 
-    loaded, problems = [], []
+    loaded: list[SpatialAccelerator] = []
+    problems: list[str] = []
     for name in names:
         try:
             loaded.append(catalog.load(name))
@@ -349,7 +348,7 @@ def _accelerators(names: Sequence[str]) -> list[SpatialAccelerator]:
     labels = [accelerator.name for accelerator in loaded]
     for label in labels:
         if labels.count(label) > 1:
-            raise _Refused(f"candidates must have different names (got {label} twice)")
+            raise _RefusedError(f"candidates must have different names (got {label} twice)")
     return loaded
 
 
@@ -357,7 +356,7 @@ def _objective(name: str) -> Any:
     from mappers import OBJECTIVES
 
     if name not in OBJECTIVES:
-        raise _Refused(f"--objective must be one of {', '.join(OBJECTIVES)} (got {name!r})")
+        raise _RefusedError(f"--objective must be one of {', '.join(OBJECTIVES)} (got {name!r})")
     return name
 
 
@@ -486,7 +485,7 @@ def _writable_file(path: Path) -> None:
         with path.open("a", encoding="utf-8"):
             pass
     except OSError as error:
-        raise _Refused(f"{path}: cannot be written: {error.strerror}") from None
+        raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
     if not existed:
         path.unlink()
 
@@ -498,21 +497,21 @@ def _writable_folder(path: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise _Refused(f"{path}: cannot be written: {error.strerror}") from None
+        raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise _Refused(f"{path}: cannot be written: {error.strerror}") from None
+        raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _write_csv(result: Evaluation, path: Path, layers: bool) -> None:
     try:
         result.write_csv(path, layers)
     except OSError as error:
-        raise _Refused(f"{path}: cannot be written: {error.strerror}") from None
+        raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _write_folder(result: Evaluation, folder: Path) -> None:

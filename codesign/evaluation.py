@@ -201,9 +201,7 @@ def _mapping_record(layer: LayerCost) -> Record:
     details = layer.cost.details if isinstance(layer.cost, Cost) else None
     if details is None:
         return {}
-    padded = {
-        dim: bound for dim, bound in details.operator.bounds if bound != layer.operator.bound(dim)
-    }
+    padded = {dim: bound for dim, bound in details.operator.bounds if bound != layer.operator.bound(dim)}
     return {"mapping": str(details.mapping), **({"padded_bounds": padded} if padded else {})}
 
 
@@ -267,5 +265,3 @@ def _cost(hardware: SpatialAccelerator, operator: Operator, settings: dict[str, 
         return stream(hardware, operator)
     result = map_operator(hardware, operator, **settings)
     return result if isinstance(result, Infeasible) else result.cost
-
-

@@ -26,7 +26,7 @@ from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.constraints import Constraints
 from accelerators.spatial.kernels import arrays
-from accelerators.spatial.kernels.arrays import MappingArrays
+from accelerators.spatial.kernels.arrays import MappingArrays, select
 from accelerators.spatial.mapping import Mapping
 from accelerators.spatial.model import BatchResult, Problem, evaluate_packed
 from mappers.mapspace import Mapspace, paddings
@@ -105,7 +105,7 @@ def search(mapper: Mapper, evaluations: int) -> tuple[MappingArrays | None, floa
         i = int(np.argmin(values))
         if values[i] < best_score:
             best_score = float(values[i])
-            best = MappingArrays(*(array[i : i + 1].copy() for array in batch))
+            best = select(batch, [i])
         mapper.tell(batch, result, min(1.0, done / evaluations))
     return best, best_score, done, valid
 

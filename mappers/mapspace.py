@@ -140,7 +140,7 @@ class Mapspace:
                         arrays.min_factors[slot, d] = arrays.max_factors[slot, d] = min(bound, limits.factors[dim])
                     elif dim in limits.max_factors:
                         arrays.max_factors[slot, d] = min(arrays.max_factors[slot, d], limits.max_factors[dim])
-        usable = (arrays.max_factors > 1).any(axis=1)
+        usable: NDArray[np.bool_] = np.asarray((arrays.max_factors > 1).any(axis=1))
         usable[levels:] &= arrays.axis_sizes[levels:] > 1
         return arrays._replace(usable=np.nonzero(usable)[0], free_keep=np.argwhere(free_keep))
 
@@ -163,7 +163,7 @@ class Mapspace:
 
 def stream(*seed: int) -> NDArray[np.uint64]:
     """State of a kernel's random stream; streams of different seeds are independent."""
-    return np.random.SeedSequence(seed).generate_state(1, np.uint64)
+    return np.asarray(np.random.SeedSequence(seed).generate_state(1, np.uint64), np.uint64)
 
 
 def paddings(problem: Problem, most: int = 24) -> Iterator[dict[str, int]]:
@@ -186,8 +186,9 @@ def paddings(problem: Problem, most: int = 24) -> Iterator[dict[str, int]]:
         options.append([(dim, n) for n in sorted(padded)[:6]])
     combinations = [dict[str, int]()]
     for choice in options:
-        combinations = [{**c, **({dim: n} if n != problem.operator.bound(dim) else {})} for c in combinations
-                        for dim, n in choice]
+        combinations = [
+            {**c, **({dim: n} if n != problem.operator.bound(dim) else {})} for c in combinations for dim, n in choice
+        ]
         combinations.sort(key=lambda c: np.prod([n / problem.operator.bound(d) for d, n in c.items()]))
         combinations = combinations[: most + 1]
     yield from (c for c in combinations if c)

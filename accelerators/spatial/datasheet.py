@@ -42,8 +42,8 @@ _FLOAT_BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "tf32": 19, "fp8_e4m3": 8, "f
 _MOST_MACS = 10_000_000
 
 
-def _measured(kind: str, *, positive: bool = True, whole: bool = False) -> Any:
-    """A field type for a quantity; notes in the validation context what text was understood as."""
+def _measured(kind: str, *, positive: bool = True, whole: bool = False) -> BeforeValidator:
+    """Reads a quantity; notes in the validation context what text was understood as."""
 
     def convert(value: object, info: ValidationInfo) -> float:
         number, found = quantity(value, kind)
@@ -57,11 +57,11 @@ def _measured(kind: str, *, positive: bool = True, whole: bool = False) -> Any:
             )
         return int(number) if whole else number
 
-    return Annotated[int if whole else float, BeforeValidator(convert)]
+    return BeforeValidator(convert)
 
 
-def _or_technology(kind: str) -> Any:
-    """A quantity, or None for "from technology"."""
+def _or_technology(kind: str) -> BeforeValidator:
+    """Reads a quantity, or None for "from technology"."""
 
     def convert(value: object) -> float | None:
         if value == FROM_TECHNOLOGY:
@@ -74,7 +74,7 @@ def _or_technology(kind: str) -> Any:
             raise ValueError("must be >= 0")
         return number
 
-    return Annotated[float | None, BeforeValidator(convert)]
+    return BeforeValidator(convert)
 
 
 def _rate(value: object) -> tuple[float, bool]:
@@ -105,15 +105,23 @@ def _words(value: object) -> object:
 
 
 def _number_type(value: object) -> object:
-    if isinstance(value, str) and value not in _FLOAT_BITS and not re.fullmatch(r"u?int([1-9]|[1-5][0-9]|6[0-4])", value):
+    if (
+        isinstance(value, str)
+        and value not in _FLOAT_BITS
+        and not re.fullmatch(r"u?int([1-9]|[1-5][0-9]|6[0-4])", value)
+    ):
         raise ValueError(f"must be int1 to int64 or one of {', '.join(_FLOAT_BITS)}")
     return value
 
 
-Capacity = _measured("capacity in bytes")
-Width = _measured("width in bits", whole=True)
-Clock = _measured("clock in Hz")
-Node = _measured("node in nm")
+Capacity = Annotated[float, _measured("capacity in bytes")]
+Width = Annotated[int, _measured("width in bits", whole=True)]
+Clock = Annotated[float, _measured("clock in Hz")]
+Node = Annotated[float, _measured("node in nm")]
+AccessEnergy = Annotated[float, _measured("energy in pJ", positive=False)]
+Energy = Annotated[float | None, _or_technology("energy in pJ")]
+Area = Annotated[float | None, _or_technology("area in mm2")]
+Leakage = Annotated[float | None, _or_technology("power in mW")]
 Dim = Annotated[str, BeforeValidator(_dimension)]
 Rate = Annotated[tuple[float, bool], BeforeValidator(_rate)]
 NumberType = Annotated[str, BeforeValidator(_number_type)]
@@ -139,9 +147,9 @@ class AxisSheet(StrictModel):
 class EnergySheet(StrictModel):
     """Energy per access of the level's width."""
 
-    read: _measured("energy in pJ", positive=False)
-    write: _measured("energy in pJ", positive=False)
-    update: _measured("energy in pJ", positive=False) | None = None
+    read: AccessEnergy
+    write: AccessEnergy
+    update: AccessEnergy | None = None
 
 
 class LevelSheet(StrictModel):
@@ -160,8 +168,8 @@ class LevelSheet(StrictModel):
     write_bandwidth: Rate | None = None
     double_buffered: Annotated[bool, Field(description="a tile may take half the capacity")] = False
     energy: Annotated[EnergySheet | None, BeforeValidator(_words)] = None
-    area: _or_technology("area in mm2") = None
-    leakage: _or_technology("power in mW") = None
+    area: Area = None
+    leakage: Leakage = None
     fanout: Annotated[dict[str, AxisSheet], Field(max_length=3)] = {}
     source: str = ""
 
@@ -174,12 +182,10 @@ class ComputeSheet(StrictModel):
     inputs: NumberType | None = None
     outputs: NumberType | None = None
     accumulator: NumberType | None = None
-    energy: _or_technology("energy in pJ") = None
-    area: _or_technology("area in mm2") = None
-    leakage: _or_technology("power in mW") = None
-    add_energy: Annotated[
-        _or_technology("energy in pJ"), Field(description="one addition of partial sums between PEs")
-    ] = None
+    energy: Energy = None
+    area: Area = None
+    leakage: Leakage = None
+    add_energy: Annotated[Energy, Field(description="one addition of partial sums between PEs")] = None
     source: str = ""
 
 
@@ -226,7 +232,7 @@ class SpatialSheet(StrictModel):
     clock: Annotated[Clock, Field(description="Hz")]
     compute: ComputeSheet
     levels: Annotated[list[LevelSheet], Field(min_length=1)]
-    wires: Annotated[_or_technology("energy in pJ"), Field(description="pJ per bit and mm of the networks")] = None
+    wires: Annotated[Energy, Field(description="pJ per bit and mm of the networks")] = None
     area_factor: Annotated[float, Field(ge=1, le=100, description="wires and control, as a factor on all areas")] = 1.0
     ramp: Annotated[
         dict[str, Annotated[float, Field(ge=0)]], Field(description="fill and drain cycles per tile of a level")
@@ -313,7 +319,7 @@ class _Builder:
                 if role not in level.keeps or role in rule.bypass:
                     self.problem((*path, "keep"), f"{name} cannot keep {role}")
 
-    def technology(self, path: Path_, function: Any, *arguments: Any) -> Any:
+    def ask(self, path: Path_, function: Any, *arguments: Any) -> Any:
         """Ask the technology tables; a problem at ``path`` if they do not cover the question."""
         if self.sheet.node is None and function is not technology.dram:
             self.problem(path, f"is {FROM_TECHNOLOGY!r}, so node is required")
@@ -329,7 +335,7 @@ class _Builder:
         levels = tuple(self.level(i, level) for i, level in enumerate(sheet.levels))
         wires = sheet.wires
         if wires is None:
-            found = self.technology(("wires",), technology.wire, sheet.node, sheet.cell)
+            found = self.ask(("wires",), technology.wire, sheet.node, sheet.cell)
             wires = found.energy_pj_per_bit_mm if found else 0.0
             if found:
                 self.notes.append(f"wires: {found.source}")
@@ -355,7 +361,7 @@ class _Builder:
         source = level.source
         if level.memory == "dram":
             if level.energy is None:
-                found = self.technology((*path, "type"), technology.dram, level.type)
+                found = self.ask((*path, "type"), technology.dram, level.type)
                 if found:
                     read = write = update = found.energy_pj_per_bit * width
                     source = f"{source}; energy: {found.source}".lstrip("; ")
@@ -396,8 +402,8 @@ class _Builder:
     def on_chip_memory(self, path: Path_, level: LevelSheet, width: int) -> technology.MemoryCost | None:
         node, cell = self.sheet.node, level.cell or self.sheet.cell
         if level.memory == "registers":
-            return self.technology(path, technology.registers, level.capacity, width, node)
-        return self.technology(path, technology.memory, level.capacity, width, node, cell, level.banks)
+            return self.ask(path, technology.registers, level.capacity, width, node)
+        return self.ask(path, technology.memory, level.capacity, width, node, cell, level.banks)
 
     def compute(self) -> Compute:
         sheet, node = self.sheet.compute, self.sheet.node
@@ -408,14 +414,14 @@ class _Builder:
         adder_area = adder_leakage = 0.0
         source = sheet.source
         if energy is None or area is None or leakage is None:
-            mac = self.technology(("compute", "type"), technology.mac, weights, inputs, accumulator, node)
+            mac = self.ask(("compute", "type"), technology.mac, weights, inputs, accumulator, node)
             if mac:
                 energy = mac.energy_pj if energy is None else energy
                 area = mac.area_mm2 if area is None else area
                 leakage = mac.leakage_mw if leakage is None else leakage
                 source = f"{source}; not given: {mac.source}".lstrip("; ")
         if add_energy is None:
-            adder = self.technology(("compute", "accumulator"), technology.adder, accumulator, node)
+            adder = self.ask(("compute", "accumulator"), technology.adder, accumulator, node)
             if adder:
                 add_energy, adder_area, adder_leakage = adder.energy_pj, adder.area_mm2, adder.leakage_mw
         return Compute(

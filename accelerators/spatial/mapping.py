@@ -13,7 +13,8 @@ distribute its tile over the axes of its fanout. As text, one line per level, ou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping as Dict, Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 
 #: ((dimension, factor), ...), outermost loop first.

@@ -29,6 +29,7 @@ from accelerators.spatial.kernels.arrays import (
     new_counts,
     new_energy,
     new_mappings,
+    select,
 )
 from accelerators.spatial.kernels.evaluation import evaluate_batch, multicast_histogram
 from accelerators.spatial.mapping import Block, Mapping, MappingError
@@ -150,17 +151,16 @@ class Problem:
         axes = [[*level.fanout, *[None] * (AXES - len(level.fanout))] for level in levels]
         return HardwareArrays(
             capacity_bits=np.array(
-                [
-                    -1 if v.capacity_bytes is None else int(8 * v.capacity_bytes) // v.multiple_buffering
-                    for v in levels
-                ],
+                [-1 if v.capacity_bytes is None else int(8 * v.capacity_bytes) // v.multiple_buffering for v in levels],
                 np.int64,
             ),
             may_keep=np.array([[t.role in level.keeps for t in tensors] for level in levels], np.bool_),
             axis_sizes=np.array([[axis.size if axis else 1 for axis in row] for row in axes], np.int64),
             axis_allows=np.array(
-                [[[axis is not None and (axis.dims is None or d in axis.dims) for d in self.dims] for axis in row]
-                 for row in axes],
+                [
+                    [[axis is not None and (axis.dims is None or d in axis.dims) for d in self.dims] for axis in row]
+                    for row in axes
+                ],
                 np.bool_,
             ).reshape(len(levels), AXES, len(self.dims)),
             axis_count=np.array([len(level.fanout) for level in levels], np.int64),
@@ -196,7 +196,7 @@ class Problem:
         return new_counts(levels, dims, tensors), new_energy(levels, tensors)
 
     def pack(self, mappings: Sequence[Mapping]) -> MappingArrays:
-        """Mappings as arrays; raises :class:`MappingError` for levels, tensors, axes or dimensions that do not exist."""
+        """Mappings as arrays; raises :class:`MappingError` for levels, tensors, axes or dimensions unknown here."""
         packed = new_mappings(len(mappings), *self.shape)
         for i, mapping in enumerate(mappings):
             self._pack_one(mapping, packed, i)
@@ -386,15 +386,12 @@ def evaluate_packed(problem: Problem, packed: MappingArrays, i: int = 0) -> Cost
 
 def _evaluate_one(problem: Problem, packed: MappingArrays, i: int, mapping: Mapping) -> Cost | Infeasible:
     counts, energy = problem.scratch()
-    one = MappingArrays(*(array[i : i + 1] for array in packed))
-    result = problem.evaluate_batch(one, (counts, energy))
+    result = problem.evaluate_batch(select(packed, slice(i, i + 1)), (counts, energy))
     if result.status[0] != arrays.VALID:
         return problem.explain(result.status[0], result.facts[0])
     energy_pj, cycles = result.energy_pj[0], result.latency_cycles[0]
     accelerator = problem.accelerator
-    breakdown = {
-        level.name: float(energy.levels[index].sum()) for index, level in enumerate(accelerator.levels)
-    }
+    breakdown = {level.name: float(energy.levels[index].sum()) for index, level in enumerate(accelerator.levels)}
     breakdown["network"] = float(energy.networks.sum())
     breakdown["adders"] = float(energy.other[1])
     breakdown["MAC"] = float(energy.other[0])
@@ -410,9 +407,7 @@ def _evaluate_one(problem: Problem, packed: MappingArrays, i: int, mapping: Mapp
             _tensor_counts(problem, mapping, counts, energy, index, t) for t in range(len(problem.operator.tensors))
         )
         levels.append(
-            LevelCounts(
-                level.name, int(counts.instances[index]), int(counts.fanout[index]), level_cycles, tensors
-            )
+            LevelCounts(level.name, int(counts.instances[index]), int(counts.fanout[index]), level_cycles, tensors)
         )
     macs = int(problem.operator.macs)
     return Cost(
@@ -424,9 +419,7 @@ def _evaluate_one(problem: Problem, packed: MappingArrays, i: int, mapping: Mapp
         utilisation=macs / (accelerator.macs * int(cycles)),
         bottleneck=bottleneck if slowest * 2 >= cycles else "ramp",
         energy_breakdown_pj=breakdown,
-        details=Analysis(
-            mapping, problem.padded, tuple(levels), base, int(counts.instances[-1])
-        ),
+        details=Analysis(mapping, problem.padded, tuple(levels), base, int(counts.instances[-1])),
     )
 
 

@@ -1,7 +1,7 @@
 """Operators that stream their tensors: pooling, elementwise operations, normalisation, softmax.
 
-They have no reuse to plan. Every pass reads the inputs from the outermost level that keeps them, the last one writes the
-outputs, and one operation of the MAC unit's energy is charged per element and pass. MAC units work on different
+They have no reuse to plan. Every pass reads the inputs from the outermost level that keeps them, the last one writes
+the outputs, and one operation of the MAC unit's energy is charged per element and pass. MAC units work on different
 elements; bandwidth of the outermost levels limits them, with the same rules as for a loop nest.
 """
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from accelerators.operators import conv2d
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
-from accelerators.spatial.kernels.arrays import VALID, MappingArrays
+from accelerators.spatial.kernels.arrays import VALID, select
 from accelerators.spatial.model import Problem
 from benchmarks.validation._common import BadInputError, report
 from mappers import Mapspace, map_operator
@@ -68,7 +68,7 @@ def _rates(accelerator: SpatialAccelerator, batch: int, repeats: int) -> tuple[l
     tried = len(result.status) / (time.process_time() - start)
     good = np.nonzero(result.status == VALID)[0]
     good = np.resize(good, batch)
-    valid = MappingArrays(*(array[good] for array in tries))
+    valid = select(tries, good)
     rates = []
     for _ in range(repeats):
         start = time.process_time()
@@ -108,7 +108,15 @@ def main(arguments: list[str] | None = None) -> int:
         figures.append(f"{median:.2f} M/s ({median / target:.2f} of the target {target:.1f})")
         if median < target:
             failures.append(f"{accelerator.name}: {median:.2f} M/s, target {target:.1f}")
-    header = ("valid evaluations", "M per CPU-s min/median/max", "target", "ratio", "tries M/s", "mapper M/s", "Timeloop /s")
+    header = (
+        "valid evaluations",
+        "M per CPU-s min/median/max",
+        "target",
+        "ratio",
+        "tries M/s",
+        "mapper M/s",
+        "Timeloop /s",
+    )
     return report(header, rows, failures, f"kernel: {', '.join(figures)}", passed=not failures)
 
 

@@ -1,0 +1,1 @@
+"""The models against measured silicon, RTL simulations and other simulators."""

@@ -14,7 +14,6 @@ median errors of at most 10 % over 20 seeded splits.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import math
@@ -29,7 +28,7 @@ from accelerators.operators import Operator, Tensor
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
 from accelerators.spatial.mapping import Block, Mapping
 from accelerators.spatial.model import Analysis, evaluate
-from benchmarks.validation._common import BadInputError, read_text, report
+from benchmarks.validation._common import BadInputError, read_text
 
 _DATA = Path(__file__).parent / "data" / "gemmini"
 SCORED = _DATA / "timeloop_scored_mappings.csv.gz"
@@ -213,7 +212,8 @@ def check_scored(path: Path) -> Iterator[tuple[str, float, float, list[str]]]:
             if not (cycles_agree and energy_agrees):
                 slides = older_sliding(_analysis(row)) != _analysis(row).levels[1].tensor("inputs").fills
                 differing.append(
-                    f"{row.place}: cycles {cycles} ({theirs:.0f}), energy {energy / 1e6:.4g} uJ ({their_pj / 1e6:.4g}): "
+                    f"{row.place}: cycles {cycles} ({theirs:.0f}), "
+                    f"energy {energy / 1e6:.4g} uJ ({their_pj / 1e6:.4g}): "
                     f"{'sliding inputs differ between the rules' if slides else 'unexplained'}; "
                     f"{row.values['mapping.mapping']}"
                 )
@@ -228,6 +228,7 @@ def _analysis(row: Row) -> Analysis:
 
 if __name__ == "__main__":
     import time
+
     t = time.time()
     for name, c, e, d in check_scored(Path(sys.argv[1]) if len(sys.argv) > 1 else SCORED):
         print(name, c, e, len(d), time.time() - t)

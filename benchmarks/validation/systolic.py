@@ -3,8 +3,8 @@
     python -m benchmarks.validation.systolic [FILE]
 
 A product of an M x K and a K x N matrix runs on an R x C array in one of three dataflows. Nothing here is special to
-systolic arrays: the layer is padded to the array, the mapping is the dataflow, and the array's ``ramp`` charges fill and
-drain per tile of the PEs. What stays in the PEs:
+systolic arrays: the layer is padded to the array, the mapping is the dataflow, and the array's ``ramp`` charges fill
+and drain per tile of the PEs. What stays in the PEs:
 
     os  outputs: M on the rows, N on the columns, K in time;          ramp R + C - 2 per tile (skew in, skew out)
     ws  weights: K on the rows, N on the columns, M in time;          ramp 2R + C - 2 (loading takes R more)
@@ -28,7 +28,8 @@ from benchmarks.validation._common import BadInputError, fields, read_json, repo
 
 DEFAULT = Path(__file__).parent / "data" / "chips" / "systolic_cycles.json"
 
-#: dataflow: (dimension on the rows, on the columns, in time inside the PE), in the operator's letters: M = P, N = K, K = C.
+#: dataflow: (dimension on the rows, on the columns, in time inside the PE) in the operator's letters (M is P, N is K, K
+#: is C).
 _DATAFLOWS = {"os": ("P", "K", "C"), "ws": ("C", "K", "P"), "is": ("C", "P", "K")}
 
 
@@ -73,12 +74,15 @@ def main(arguments: list[str] | None = None) -> int:
         for key in sizes:
             if case[key] < 1:
                 raise BadInputError(f"{where}: {key} must be >= 1 (got {case[key]})")
-        ours = cycles(*(case[key] for key in sizes), case["dataflow"])
+        M, K, N, array_rows, array_columns = (case[key] for key in sizes)
+        ours = cycles(M, K, N, array_rows, array_columns, case["dataflow"])
         exact = ours == case["compute_cycles"]
         rows.setdefault(case["dataflow"], Counter())["exact" if exact else "differs"] += 1
         if not exact:
             shape = " ".join(f"{key}={case[key]}" for key in sizes)
-            failures.append(f"{case.get('layer', number)} {case['dataflow']} {shape}: {ours} ({case['compute_cycles']})")
+            failures.append(
+                f"{case.get('layer', number)} {case['dataflow']} {shape}: {ours} ({case['compute_cycles']})"
+            )
     total = sum(rows.values(), Counter())
     table = [(dataflow, n["exact"], n["differs"]) for dataflow, n in sorted(rows.items())]
     figures = f"systolic: {total['exact']} of {total.total()} cycle counts exact"

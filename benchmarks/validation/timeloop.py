@@ -166,7 +166,9 @@ def _compare_levels(analysis: Analysis, expected: dict[str, Any]) -> Iterator[st
                 yield from _compare_network(name, tensor, network[tensor.tensor], extra, child_keeps)
 
 
-def _compare_network(name: str, tensor: TensorCounts, reference: dict[str, Any], extra: int, hops: bool) -> Iterator[str]:
+def _compare_network(
+    name: str, tensor: TensorCounts, reference: dict[str, Any], extra: int, hops: bool
+) -> Iterator[str]:
     theirs: Counter[int] = Counter()
     for factor, words in reference["words_by_multicast_factor"]:
         theirs[factor] += words
@@ -189,7 +191,9 @@ def main(arguments: list[str] | None = None) -> int:
     failures = []
     for number, case in enumerate(cases):
         where = f"{options.file}: cases[{number}]"
-        fields(where, case, {"id": str, "category": str, "arch": dict, "problem": dict, "mapping": list, "outputs": dict})
+        fields(
+            where, case, {"id": str, "category": str, "arch": dict, "problem": dict, "mapping": list, "outputs": dict}
+        )
         try:
             found = differences(case)
         except (KeyError, TypeError, ValueError) as error:

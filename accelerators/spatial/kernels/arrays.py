@@ -8,7 +8,7 @@ Row T of an array with T+1 rows stands for partial sums: the output at the accum
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +119,11 @@ def new_mappings(size: int, levels: int, dims: int, tensors: int) -> MappingArra
         order=np.broadcast_to(np.arange(dims), (size, levels, dims)).copy(),
         keep=np.zeros((size, levels, tensors), np.bool_),
     )
+
+
+def select(mappings: MappingArrays, rows: Any) -> MappingArrays:
+    """The rows (a slice, indices or a mask) of a batch; a slice gives views."""
+    return MappingArrays(mappings.factors[rows], mappings.order[rows], mappings.keep[rows])
 
 
 def new_counts(levels: int, dims: int, tensors: int) -> Counts:

@@ -421,9 +421,7 @@ def evaluate_batch(operator, hardware, mappings, counts, energy, status, facts, 
                         pj += _accesses(updates[level, t], words) * update_pj[level, t]
                     else:
                         pj += _accesses(final_updates[level], words) * update_pj[level, t]
-                        pj += (
-                            _accesses(updates[level, t] - final_updates[level], partial) * update_pj[level, tensors]
-                        )
+                        pj += _accesses(updates[level, t] - final_updates[level], partial) * update_pj[level, tensors]
                     reductions += instances_used * (delivered[level, t] - injected[level, t])
                     network_bits = bits[output] if complete[level, 1] else bits[tensors]
                 # The sum over m of A[m] * (half + m - 1), as sum A[m] = injected and sum m * A[m] = delivered.
