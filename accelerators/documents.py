@@ -7,11 +7,10 @@ are refused.
 
 from __future__ import annotations
 
-import difflib
 import io
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,8 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from accelerators.suggestions import did_you_mean
 
 _MOST_BYTES = 1_000_000
 _MOST_NODES = 100_000
@@ -43,12 +44,6 @@ class StrictModel(pydantic.BaseModel):
     """Base of everything that is read from a document: unknown keys are errors, values do not change type."""
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean ..?)`` if a known word is close, else nothing."""
-    close = difflib.get_close_matches(word.lower(), list(known), n=3, cutoff=0.6)
-    return f" (did you mean {', '.join(close)}?)" if close else ""
 
 
 @dataclass
@@ -179,7 +174,7 @@ def _rule(details: ErrorDetails, model: type[pydantic.BaseModel]) -> str:
             return "is required"
         case "extra_forbidden":
             known = _fields_at(model, details["loc"][:-1])
-            return f"unknown key{did_you_mean(str(details['loc'][-1]), known)}; known: {', '.join(sorted(known))}"
+            return f"unknown key{did_you_mean(str(details['loc'][-1]), known)} (known: {', '.join(sorted(known))})"
         case "value_error":
             text = str(context.get("error", details["msg"]))
             return text if "(got" in text else text + got

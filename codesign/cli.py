@@ -229,10 +229,10 @@ def list_things(
             network = entry.build()
             table.add_row(name, f"{network.macs / 1e9:.4g}", f"{network.parameters:,}", entry.summary)
     else:
-        from accelerators.documents import did_you_mean
+        from accelerators.suggestions import did_you_mean
 
         known = ("accelerators", "networks")
-        raise _RefusedError(f"there are lists of {' and '.join(known)}{did_you_mean(what, known)} (got {what!r})")
+        raise _RefusedError(f"there are lists of {' and '.join(known)} (got {what!r}){did_you_mean(what, known)}")
     console.print(table)
 
 

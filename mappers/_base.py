@@ -44,14 +44,16 @@ def scores(result: BatchResult, objective: Objective) -> NDArray[np.float64]:
     EDP is in pJ x cycles. Ties in latency are broken by energy and the other way round, by a term too small to matter
     otherwise.
     """
-    cycles = result.latency_cycles.astype(np.float64)
+    value = np.full(result.status.shape, np.inf)
+    valid = result.status == arrays.VALID
+    energy, cycles = result.energy_pj[valid], result.latency_cycles[valid].astype(np.float64)
     if objective == "edp":
-        value = result.energy_pj * cycles
+        value[valid] = energy * cycles
     elif objective == "energy":
-        value = result.energy_pj * (1 + 1e-12 * cycles / (1 + cycles))
+        value[valid] = energy * (1 + 1e-12 * cycles / (1 + cycles))
     else:
-        value = cycles * (1 + 1e-12 * result.energy_pj / (1 + result.energy_pj))
-    return np.where(result.status == arrays.VALID, value, np.inf)
+        value[valid] = cycles * (1 + 1e-12 * energy / (1 + energy))
+    return value
 
 
 class Mapper(ABC):

@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from accelerators.documents import Document, DocumentError, did_you_mean, parse, read
+from accelerators.documents import Document, DocumentError, parse, read
 from accelerators.spatial import datasheet as spatial
 from accelerators.spatial.architecture import SpatialAccelerator
+from accelerators.suggestions import did_you_mean
 
 _FOLDER = Path(__file__).parent
 
@@ -34,7 +35,7 @@ def load(name_or_path: str | Path) -> SpatialAccelerator:
     if not text.endswith((".yaml", ".yml")) and not Path(text).is_file():
         known = names()
         raise DocumentError(
-            [f"unknown accelerator {text!r}{did_you_mean(text, known)}; known: {', '.join(known)}, or a .yaml file"]
+            [f"unknown accelerator {text!r}{did_you_mean(text, known)} (known: {', '.join(known)}, or a .yaml file)"]
         )
     return from_document(read(text))
 

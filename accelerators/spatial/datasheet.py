@@ -46,7 +46,7 @@ def _measured(kind: str, *, positive: bool = True, whole: bool = False) -> Befor
     """Reads a quantity; notes in the validation context what text was understood as."""
 
     def convert(value: object, info: ValidationInfo) -> float:
-        number, found = quantity(value, kind)
+        number, _ = quantity(value, kind)
         if number < 0 or (positive and number == 0):
             raise ValueError(f"must be {'>' if positive else '>='} 0")
         if whole and number != int(number):

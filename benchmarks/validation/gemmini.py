@@ -4,8 +4,8 @@
 
 Scored mappings (Timeloop + Accelergy, many sizes of the array and its memories): cycles must agree within 1 in 99 % of
 the rows and energy within 1 % in 98.5 % with the exact model; with the sliding rule of the Timeloop release that scored
-them in 99.8 % and 99.5 %. In these files the accumulator's fills are not elided for the first update; that, and the older
-rule, live here only.
+them in 99.8 % and 99.5 %. In these files the accumulator's fills are not elided for the first update; that, and the
+older rule, live here only.
 
 RTL cycles: Spearman of the analytical cycles at least 0.97; and with the fill/drain/DMA ramp of
 :mod:`benchmarks.validation.gemmini_ramp`, fitted on half of the problems and scored on the other half, a mean of the
@@ -160,7 +160,7 @@ def older_sliding(analysis: Analysis) -> int:
     runs = math.prod(factor for _, factor in loops[: relevant[-1] + 1])
     if loops[-1][0] == "K":
         return tile * runs
-    inside = {d: n for d, n in operator.bounds}
+    inside = dict(operator.bounds)
     for d, factor in loops:
         inside[d] //= factor
     extents = inputs.extents(inside)
@@ -197,7 +197,7 @@ def score(row: Row, older: bool) -> tuple[int, float]:
 
 
 def check_scored(path: Path) -> Iterator[tuple[str, float, float, list[str]]]:
-    """For the exact and the older rule: (name, share of cycles within 1, share of energy within 1 %, differing rows)."""
+    """For the exact and the older rule: (name, share of cycles and of energies that agree, differing rows)."""
     rows = rows_of(path)
     for older in (False, True):
         good_cycles = good_energy = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from accelerators.operators import PASSES, Operator
+from accelerators.suggestions import did_you_mean
 
 #: Kinds of operators that only move words, or that mix elements (pooling): they cannot run on a producer's output
 #: element by element, although they take one pass like an elementwise operation does.
@@ -168,12 +168,6 @@ class Network:
 
     def __repr__(self) -> str:
         return f"Network({self.name!r}, {len(self)} layers, {self.macs:,} MACs, {self.parameters:,} parameters)"
-
-
-def did_you_mean(name: str, known: Iterable[str], limit: int = 3) -> str:
-    """The tail of an error message about an unknown name: ``: did you mean a, b?``, or nothing if none is close."""
-    matches = difflib.get_close_matches(name, list(known), n=limit, cutoff=0.6)
-    return f": did you mean {', '.join(matches)}?" if matches else ""
 
 
 def elements(shape: Iterable[int]) -> int:

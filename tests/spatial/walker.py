@@ -16,7 +16,7 @@ from itertools import product
 from typing import Any
 
 from accelerators.operators import Operator, Tensor
-from accelerators.spatial.architecture import SpatialAccelerator
+from accelerators.spatial.architecture import Level, SpatialAccelerator
 from accelerators.spatial.mapping import Mapping
 
 Vector = tuple[int, ...]
@@ -129,7 +129,6 @@ def walk_fanout(accelerator: SpatialAccelerator, tensor: Tensor, loops: list[Loo
     shape = box_shape(tensor, tile_of(loops, parent + 1))
     children = list(origins(in_space))
     buffers = [Buffer() for _ in children]
-    places = grid(accelerator, in_space, parent, len(children))
     histogram: Counter[int] = Counter()
     distance = 0.0
     for now in origins(in_time):
@@ -142,20 +141,25 @@ def walk_fanout(accelerator: SpatialAccelerator, tensor: Tensor, loops: list[Loo
                 groups[delta].append(number)
         for delta, members in groups.items():
             histogram[len(members)] += len(delta)
-            distance += len(delta) * hops([places[number] for number in members], places)
+            distance += len(delta) * hops(accelerator.levels[parent], members)
     words = sum(histogram.values())
     return Traffic({m: Fraction(n) for m, n in histogram.items()}, len(children), distance / words)
 
 
-def grid(accelerator: SpatialAccelerator, in_space: list[Loop], parent: int, used: int) -> list[tuple[int, int]]:
-    """(column, row) of every used child: row by row, as wide as the first axis."""
-    axes = accelerator.levels[parent].fanout
-    width = axes[0].size if axes else 1
-    return [(number % width, number // width) for number in range(used)] or [(0, 0)]
+def hops(level: Level, members: list[int]) -> float:
+    """Network distance of one word to some children, which are numbered row by row on the grid of the fanout.
 
-
-def hops(members: list[tuple[int, int]], everybody: list[tuple[int, int]]) -> float:
-    raise NotImplementedError
+    It enters at the left edge, half-way up, runs to the furthest column and up and down in every column it serves.
+    """
+    if not level.fanout:
+        return 0.0
+    width, height = level.fanout[0].size, math.prod(axis.size for axis in level.fanout[1:])
+    centre = (height - 1) / 2
+    rows_by_column: dict[int, list[int]] = defaultdict(list)
+    for number in members:
+        rows_by_column[number % width].append(number // width)
+    ways = [max(0, centre - min(rows)) + max(0, max(rows) - centre) for rows in rows_by_column.values()]
+    return max(rows_by_column) + sum(ways)
 
 
 # --- counts -----------------------------------------------------------------------------------------------------------
@@ -179,3 +183,234 @@ class Words:
     @property
     def injected(self) -> int:
         return sum(self.histogram.values())
+
+
+def count(accelerator: SpatialAccelerator, operator: Operator, mapping: Mapping, tensor: Tensor) -> list[Words]:
+    """Words of one tensor at every level, per instance."""
+    loops = nest(accelerator, mapping)
+    levels = range(len(accelerator.levels))
+    is_output = tensor is operator.output
+    traffic = [walk_fanout(accelerator, tensor, loops, level) for level in levels]
+    # What arrives at a level is settled before anything is bypassed: all children of a parent get the same amount.
+    share = [Fraction(0)] + [parent.delivered / parent.fanout for parent in traffic[:-1]]
+    keep = [tensor.name in block.keep for block in mapping.blocks]
+    for child in reversed(levels[1:]):
+        if not keep[child]:
+            above = traffic[child - 1]
+            growth = traffic[child].accesses * above.fanout / above.delivered
+            above.histogram = {m: words * growth for m, words in above.histogram.items()}
+    result = []
+    home = keep.index(True)
+    partition = math.prod(box_shape(tensor, tile_of(loops, 0)))
+    for level in levels:
+        tile = math.prod(box_shape(tensor, tile_of(loops, level)))
+        if level > 0:
+            partition = partition * tile // math.prod(box_shape(tensor, tile_of(loops, level, with_fanout_above=True)))
+        words = Words(tile, partition if is_output else tile, keep[level], hops=traffic[level].hops)
+        if level >= home:
+            assert all(n.denominator == 1 for n in traffic[level].histogram.values()), "children are served unequally"
+            words.histogram = {m: int(n) for m, n in traffic[level].histogram.items()}
+        if keep[level]:
+            # The first partial sum of an element finds nothing to be added to, so nothing is read or sent for it.
+            unread = partition if is_output else 0
+            words.reads = max(0, words.injected - unread)
+            words.fills = max(0, int(share[level]) - unread) if level > home else 0
+            words.updates = words.injected if is_output else 0
+        result.append(words)
+    return result
+
+
+# --- widths -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Bits of one tensor's words at one level: of what is stored, read and filled; of updates; on the network below."""
+
+    stored: int
+    final: int
+    final_updates: int
+    network: int
+
+
+def widths(
+    accelerator: SpatialAccelerator, operator: Operator, mapping: Mapping, tensor: Tensor, level: int, words: Words
+) -> Widths:
+    """Partial sums are as wide as the accumulator until the last accumulation."""
+    bits = tensor.bits if tensor.bits is not None else accelerator.compute.bits(tensor.role)
+    if tensor is not operator.output:
+        return Widths(bits, bits, words.updates, bits)
+    partial = max(bits, accelerator.compute.accumulator_bits)
+    reducing = [loop for loop in nest(accelerator, mapping) if loop.dim in operator.reduction_dims]
+    outside = any(loop.level < level for loop in reducing)
+    here_in_time = any(loop.level == level and loop.axis is None for loop in reducing)
+    here_in_space = any(loop.level == level and loop.axis is not None for loop in reducing)
+    complete_on_arrival = not outside and not here_in_time
+    if complete_on_arrival:
+        return Widths(bits, bits, words.updates, partial if here_in_space else bits)
+    return Widths(partial, bits, 0 if outside else min(words.partition, words.updates), partial)
+
+
+# --- validity ---------------------------------------------------------------------------------------------------------
+
+
+def violations(
+    accelerator: SpatialAccelerator, operator: Operator, mapping: Mapping
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Everything that forbids the mapping, as code and facts."""
+    loops = nest(accelerator, mapping)
+    for dim, bound in operator.bounds:
+        found = math.prod(loop.bound for loop in loops if loop.dim == dim)
+        if found != bound:
+            yield "factors", {"dimension": dim, "product": found, "bound": bound}
+    for index, level in enumerate(accelerator.levels):
+        for axis in level.fanout:
+            along = [loop for loop in loops if loop.level == index and loop.axis == axis.name]
+            used = math.prod(loop.bound for loop in along)
+            if used > axis.size:
+                yield "fanout", {"level": level.name, "axis": axis.name, "size": axis.size, "factor": used}
+            for loop in along:
+                if axis.dims is not None and loop.dim not in axis.dims:
+                    yield "axis", {"level": level.name, "axis": axis.name, "dimension": loop.dim}
+    for level, block in zip(accelerator.levels, mapping.blocks, strict=True):
+        for name in block.keep:
+            if operator.tensor(name).role not in level.keeps:
+                yield "keep", {"level": level.name, "tensor": name}
+    for tensor in operator.tensors:
+        if not any(tensor.name in block.keep for block in mapping.blocks):
+            yield "no_home", {"tensor": tensor.name}
+    for index, level in enumerate(accelerator.levels):
+        short = needed_bits(accelerator, operator, mapping, index) - available_bits(level)
+        if short > 0:
+            facts = {"level": level.name, "bits_short": int(short)}
+            yield "capacity", {**facts, "words_short": math.ceil(Fraction(int(short), widest(accelerator, operator)))}
+
+
+def available_bits(level: Level) -> float:
+    if level.capacity_bytes is None:
+        return math.inf
+    return math.floor(Fraction(8) * Fraction(level.capacity_bytes)) // level.multiple_buffering
+
+
+def needed_bits(accelerator: SpatialAccelerator, operator: Operator, mapping: Mapping, level: int) -> int:
+    """Bits of all tiles that a level keeps."""
+    loops = nest(accelerator, mapping)
+    total = 0
+    for tensor in operator.tensors:
+        if tensor.name in mapping.blocks[level].keep:
+            tile = math.prod(box_shape(tensor, tile_of(loops, level)))
+            words = Words(tile, tile, True)
+            total += tile * widths(accelerator, operator, mapping, tensor, level, words).stored
+    return total
+
+
+def widest(accelerator: SpatialAccelerator, operator: Operator) -> int:
+    """Bits of the widest word that the operator needs anywhere."""
+    compute = accelerator.compute
+    native = [t.bits if t.bits is not None else compute.bits(t.role) for t in operator.tensors]
+    return max(*native, compute.accumulator_bits)
+
+
+# --- cost -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class LevelWalk:
+    """One level: its used instances and children, and its words by tensor; cycles are those of its bandwidth."""
+
+    instances: int
+    fanout: int
+    cycles: int
+    tensors: dict[str, Words]
+
+
+@dataclass
+class Walk:
+    """The whole result."""
+
+    levels: list[LevelWalk]
+    base_cycles: int
+    used_macs: int
+    latency_cycles: int
+    energy_pj: dict[str, float]
+
+    @property
+    def total_pj(self) -> float:
+        return math.fsum(self.energy_pj.values())
+
+
+def accesses(words: int, bits: int, width: int) -> int:
+    """Accesses of a memory ``width`` bits wide: narrow words share one, wide words need several."""
+    return math.ceil(Fraction(words, max(1, width // bits))) * math.ceil(Fraction(bits, width))
+
+
+def walk(accelerator: SpatialAccelerator, operator: Operator, mapping: Mapping) -> Walk:
+    """Counts, cycles and energies of a valid mapping."""
+    loops = nest(accelerator, mapping)
+    base = math.prod(loop.bound for loop in loops if loop.axis is None)
+    counts = {tensor.name: count(accelerator, operator, mapping, tensor) for tensor in operator.tensors}
+    energy: dict[str, float] = {}
+    network_pj = adders_pj = 0.0
+    levels = []
+    for index, level in enumerate(accelerator.levels):
+        instances = math.prod(loop.bound for loop in loops if loop.axis is not None and loop.level < index)
+        here = [loop for loop in loops if loop.axis is not None and loop.level == index]
+        read_bits = written_bits = 0
+        for tensor in operator.tensors:
+            words = counts[tensor.name][index]
+            width = widths(accelerator, operator, mapping, tensor, index, words)
+            partial_updates = words.updates - width.final_updates
+            read_bits += words.reads * width.stored
+            written_bits += words.fills * width.stored
+            written_bits += width.final_updates * width.final + partial_updates * width.stored
+            words.energy_pj = instances * (
+                accesses(words.reads, width.stored, level.width_bits) * level.read_energy_pj
+                + accesses(words.fills, width.stored, level.width_bits) * level.fill_energy_pj
+                + accesses(width.final_updates, width.final, level.width_bits) * level.update_energy_pj
+                + accesses(partial_updates, width.stored, level.width_bits) * level.update_energy_pj
+            )
+            if level.fanout:
+                half = sum(math.prod(loop.bound for loop in here if loop.axis == a.name) for a in level.fanout) / 2
+                pitch_mm = math.sqrt(accelerator.child_area_mm2[index])
+                for m, injected in words.histogram.items():
+                    length = pitch_mm * (half + m - 1)
+                    wire = accelerator.wire_energy_pj_per_bit_mm
+                    words.network_pj += instances * injected * width.network * wire * length
+            network_pj += words.network_pj
+            if tensor is operator.output:
+                additions = sum((m - 1) * injected for m, injected in words.histogram.items())
+                adders_pj += instances * additions * accelerator.compute.add_energy_pj
+        cycles = [Fraction(base)]
+        for bits, bytes_per_cycle in (
+            (read_bits, level.read_bandwidth_bytes_per_cycle),
+            (written_bits, level.write_bandwidth_bytes_per_cycle),
+            (read_bits + written_bits, level.shared_bandwidth_bytes_per_cycle),
+        ):
+            if bytes_per_cycle is not None:
+                cycles.append(bits / (8 * Fraction(bytes_per_cycle)))
+        by_tensor = {name: levels_of_tensor[index] for name, levels_of_tensor in counts.items()}
+        energy[level.name] = math.fsum(words.energy_pj for words in by_tensor.values())
+        fanout = math.prod(loop.bound for loop in here)
+        levels.append(LevelWalk(instances, fanout, math.ceil(max(cycles)), by_tensor))
+    ramp = Fraction(0)
+    for index, level in enumerate(accelerator.levels):
+        tiles = math.prod(loop.bound for loop in loops if loop.axis is None and loop.level < index)
+        ramp += tiles * Fraction(accelerator.ramp_cycles.get(level.name, 0.0))
+    latency = math.ceil(max(level.cycles for level in levels) + ramp)
+    used_macs = math.prod(loop.bound for loop in loops if loop.axis is not None)
+    energy["network"] = network_pj
+    energy["adders"] = adders_pj
+    energy["MAC"] = operator.iterations * accelerator.compute.energy_pj
+    energy["leakage"] = leakage_pj(accelerator, latency)
+    return Walk(levels, base, used_macs, latency, energy)
+
+
+def leakage_pj(accelerator: SpatialAccelerator, cycles: int) -> float:
+    """Leakage of everything on the chip, used or not."""
+    instances = 1
+    milliwatts = 0.0
+    for level in accelerator.levels:
+        milliwatts += instances * (level.leakage_mw + level.adders * accelerator.compute.adder_leakage_mw)
+        instances *= math.prod(axis.size for axis in level.fanout)
+    milliwatts += instances * accelerator.compute.leakage_mw
+    return milliwatts * 1e-3 * (cycles / accelerator.clock_hz) * 1e12

@@ -82,7 +82,7 @@ def test_predicted_buffer_traffic_is_the_measured_one(networks):
 
 
 def test_traffic_alone_decides_conv3(networks):
-    """Among all mappings that the chip could run with 156 PEs, those with the measured traffic share q*r and p*t."""
+    """Of the mappings with 16 filters per PE that the chip could run on 156 PEs, one has the measured traffic."""
     conv3 = networks[0][2]
     found = set()
     for p, q, (r, t) in itertools.product(range(1, 25), range(1, 5), ((1, 4), (2, 2), (4, 1))):
@@ -103,7 +103,7 @@ def test_leave_one_out_does_not_see_its_layer(networks):
     assert all(b > a for a, b in zip(before[:4], after[:4], strict=True))
 
 
-def test_vgg16_out_of_sample(networks):
+def test_vgg16_with_the_constant_of_alexnet(networks):
     vgg16 = networks[1]
     _, mean, total = eyeriss.errors(vgg16, [eyeriss.cycles(layer, VGG16[layer.name]) for layer in vgg16])
     assert mean < 0.025
