@@ -141,17 +141,17 @@ def walk_fanout(accelerator: SpatialAccelerator, tensor: Tensor, loops: list[Loo
                 groups[delta].append(number)
         for delta, members in groups.items():
             histogram[len(members)] += len(delta)
-            distance += len(delta) * hops(accelerator.levels[parent], members)
+            distance += len(delta) * hops(accelerator.levels[parent], len(children), members)
     words = sum(histogram.values())
     return Traffic({m: Fraction(n) for m, n in histogram.items()}, len(children), distance / words)
 
 
-def hops(level: Level, members: list[int]) -> float:
+def hops(level: Level, used: int, members: list[int]) -> float:
     """Network distance of one word to some children, which are numbered row by row on the grid of the fanout.
 
     It enters at the left edge, half-way up, runs to the furthest column and up and down in every column it serves.
     """
-    if not level.fanout:
+    if used == 1:
         return 0.0
     width, height = level.fanout[0].size, math.prod(axis.size for axis in level.fanout[1:])
     centre = (height - 1) / 2
@@ -225,11 +225,14 @@ def count(accelerator: SpatialAccelerator, operator: Operator, mapping: Mapping,
 
 @dataclass(frozen=True)
 class Widths:
-    """Bits of one tensor's words at one level: of what is stored, read and filled; of updates; on the network below."""
+    """Bits of one tensor's words at one level.
 
-    stored: int
-    final: int
-    final_updates: int
+    Of its tile, of what is read and filled, of updates ({bits: words}), and on the network below.
+    """
+
+    tile: int
+    moved: int
+    updates: dict[int, int]
     network: int
 
 
@@ -239,16 +242,19 @@ def widths(
     """Partial sums are as wide as the accumulator until the last accumulation."""
     bits = tensor.bits if tensor.bits is not None else accelerator.compute.bits(tensor.role)
     if tensor is not operator.output:
-        return Widths(bits, bits, words.updates, bits)
+        return Widths(bits, bits, {}, bits)
     partial = max(bits, accelerator.compute.accumulator_bits)
     reducing = [loop for loop in nest(accelerator, mapping) if loop.dim in operator.reduction_dims]
     outside = any(loop.level < level for loop in reducing)
     here_in_time = any(loop.level == level and loop.axis is None for loop in reducing)
     here_in_space = any(loop.level == level and loop.axis is not None for loop in reducing)
-    complete_on_arrival = not outside and not here_in_time
-    if complete_on_arrival:
-        return Widths(bits, bits, words.updates, partial if here_in_space else bits)
-    return Widths(partial, bits, 0 if outside else min(words.partition, words.updates), partial)
+    # Whatever is read or filled goes on being accumulated, so it is a partial sum.
+    if outside or here_in_time:
+        final = 0 if outside else min(words.partition, words.updates)
+        updates = Counter({partial: words.updates - final})
+        updates[bits] += final
+        return Widths(partial, partial, updates, partial)
+    return Widths(bits, partial, {bits: words.updates}, partial if here_in_space else bits)
 
 
 # --- validity ---------------------------------------------------------------------------------------------------------
@@ -300,7 +306,7 @@ def needed_bits(accelerator: SpatialAccelerator, operator: Operator, mapping: Ma
         if tensor.name in mapping.blocks[level].keep:
             tile = math.prod(box_shape(tensor, tile_of(loops, level)))
             words = Words(tile, tile, True)
-            total += tile * widths(accelerator, operator, mapping, tensor, level, words).stored
+            total += tile * widths(accelerator, operator, mapping, tensor, level, words).tile
     return total
 
 
@@ -359,15 +365,12 @@ def walk(accelerator: SpatialAccelerator, operator: Operator, mapping: Mapping) 
         for tensor in operator.tensors:
             words = counts[tensor.name][index]
             width = widths(accelerator, operator, mapping, tensor, index, words)
-            partial_updates = words.updates - width.final_updates
-            read_bits += words.reads * width.stored
-            written_bits += words.fills * width.stored
-            written_bits += width.final_updates * width.final + partial_updates * width.stored
+            read_bits += words.reads * width.moved
+            written_bits += words.fills * width.moved + sum(bits * n for bits, n in width.updates.items())
             words.energy_pj = instances * (
-                accesses(words.reads, width.stored, level.width_bits) * level.read_energy_pj
-                + accesses(words.fills, width.stored, level.width_bits) * level.fill_energy_pj
-                + accesses(width.final_updates, width.final, level.width_bits) * level.update_energy_pj
-                + accesses(partial_updates, width.stored, level.width_bits) * level.update_energy_pj
+                accesses(words.reads, width.moved, level.width_bits) * level.read_energy_pj
+                + accesses(words.fills, width.moved, level.width_bits) * level.fill_energy_pj
+                + sum(accesses(n, b, level.width_bits) for b, n in width.updates.items()) * level.update_energy_pj
             )
             if level.fanout:
                 half = sum(math.prod(loop.bound for loop in here if loop.axis == a.name) for a in level.fanout) / 2
