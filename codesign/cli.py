@@ -24,7 +24,9 @@ _SEVERAL = ("--on",)
 Network = Annotated[str, typer.Argument(help="name from `codesign list networks`, or an .onnx file")]
 Seed = Annotated[int, typer.Option(help="seed of the mapper", min=0)]
 Goal = Annotated[str, typer.Option("--objective", help="what mappings minimise: edp, energy or latency")]
-Evaluations = Annotated[int, typer.Option(help="mappings tried per distinct layer", min=1, max=100_000_000)]
+Evaluations = Annotated[
+    int | None, typer.Option(help="mappings tried per distinct layer (40,000)", min=1, max=100_000_000)
+]
 Pad = Annotated[bool, typer.Option("--pad", help="let mappings pad bounds that the array does not divide")]
 Bypass = Annotated[bool, typer.Option("--bypass", help="let mappings skip levels")]
 Batch = Annotated[int | None, typer.Option(help="batch size", min=1)]
@@ -85,7 +87,7 @@ def evaluate(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="write the layers as CSV")] = None,
     out: Annotated[Path | None, typer.Option(help="result folder: tables, JSON, loop nests")] = None,
     objective: Goal = "edp",
-    evaluations: Evaluations = 40_000,
+    evaluations: Evaluations = None,
     seed: Seed = 0,
     fuse: Annotated[bool, typer.Option("--fuse", help="run elementwise layers with their producer")] = False,
     pad: Pad = False,
@@ -105,13 +107,14 @@ def evaluate(
         _writable_folder(out)
     _announce_compilation()
     from codesign.evaluation import evaluate as run
+    from mappers import DEFAULT_EVALUATIONS
 
     with _progress() as report:
         result = run(
             graph,
             candidates,
             objective=_objective(objective),
-            evaluations=evaluations,
+            evaluations=evaluations or DEFAULT_EVALUATIONS,
             seed=seed,
             fuse=fuse,
             pad=pad,
@@ -145,7 +148,7 @@ def map_layer(
     layer: Annotated[str, typer.Argument(metavar="NETWORK:LAYER", help="e.g. resnet50:layer3.0.conv2")],
     on: Annotated[list[str], typer.Option("--on", help="accelerators: names from the catalog or .yaml files")],
     objective: Goal = "edp",
-    evaluations: Evaluations = 200_000,
+    evaluations: Evaluations = None,
     seed: Seed = 0,
     pad: Pad = False,
     bypass: Bypass = False,
@@ -165,7 +168,7 @@ def map_layer(
     candidates = _accelerators(on)
     _announce_compilation()
     from accelerators.costs import Infeasible
-    from mappers import map_operator
+    from mappers import DEFAULT_EVALUATIONS, map_operator
 
     console = _console()
     for accelerator in candidates:
@@ -173,7 +176,7 @@ def map_layer(
             accelerator,
             found.operator,
             objective=_objective(objective),
-            evaluations=evaluations,
+            evaluations=evaluations or DEFAULT_EVALUATIONS,
             seed=seed,
             pad=pad,
             bypass=bypass,

@@ -152,7 +152,9 @@ def test_all_errors_at_once(tiny: Path) -> None:
 
 def test_no_level_may_keep_a_tensor(tiny: Path) -> None:
     text = TINY.replace("memory: dram", "memory: dram, keeps: [weights, inputs]")
-    text = text.replace("    width: 64 bit", "    width: 64 bit\n    keeps: [weights]").replace("32 B", "32 B, keeps: [inputs]")
+    text = text.replace("    width: 64 bit", "    width: 64 bit\n    keeps: [weights]").replace(
+        "32 B", "32 B, keeps: [inputs]"
+    )
     tiny.write_text(text)
     assert "levels: no level may keep outputs" in refused("show", tiny)
 

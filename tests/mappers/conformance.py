@@ -49,9 +49,7 @@ def enumerate_best(accelerator: SpatialAccelerator, operator: Operator, objectiv
     for d in range(dims):
         bound = int(problem.operator_arrays.bounds[d])
         divisors = [n for n in range(1, bound + 1) if bound % n == 0]
-        choices.append(
-            [split for split in itertools.product(divisors, repeat=len(slots)) if np.prod(split) == bound]
-        )
+        choices.append([split for split in itertools.product(divisors, repeat=len(slots)) if np.prod(split) == bound])
     orders = list(itertools.permutations(range(dims)))
     # Orders at the innermost level move nothing: one of them stands for all.
     pairs = [(a, b) for a in orders for b in orders]

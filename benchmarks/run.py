@@ -1,0 +1,32 @@
+"""Run every benchmark on its default data: ``python -m benchmarks.run``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+COMMANDS = (
+    "benchmarks.validation.timeloop",
+    "benchmarks.validation.gemmini",
+    "benchmarks.validation.systolic",
+    "benchmarks.validation.eyeriss",
+    "benchmarks.speed.kernel",
+    "benchmarks.speed.startup",
+)
+
+
+def main() -> int:
+    """Run them in turn; returns 1 if one is below its target."""
+    codes = {}
+    for command in COMMANDS:
+        print(f"\n== python -m {command}", flush=True)
+        codes[command] = subprocess.run([sys.executable, "-m", command], check=False).returncode
+    below = [command for command, code in codes.items() if code]
+    print(
+        f"\nbenchmarks: {len(codes) - len(below)} of {len(codes)} at target{': not ' if below else ''}{', '.join(below)}"
+    )
+    return 1 if below else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
