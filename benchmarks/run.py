@@ -22,9 +22,8 @@ def main() -> int:
         print(f"\n== python -m {command}", flush=True)
         codes[command] = subprocess.run([sys.executable, "-m", command], check=False).returncode
     below = [command for command, code in codes.items() if code]
-    print(
-        f"\nbenchmarks: {len(codes) - len(below)} of {len(codes)} at target{': not ' if below else ''}{', '.join(below)}"
-    )
+    missed = f"; not {', '.join(below)}" if below else ""
+    print(f"\nbenchmarks: {len(codes) - len(below)} of {len(codes)} at target{missed}")
     return 1 if below else 0
 
 

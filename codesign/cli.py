@@ -12,10 +12,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from codesign.reports.tables import counts_table, layer_table, si, summary_table
+
 if TYPE_CHECKING:
-    from accelerators.costs import Cost
     from accelerators.spatial.architecture import SpatialAccelerator
-    from codesign.evaluation import Evaluation, NetworkCost
+    from codesign.evaluation import Evaluation
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 #: Options that take several values: ``--on a b`` is read as ``--on a --on b``.
@@ -124,11 +125,11 @@ def evaluate(
     console = _console()
     for warning in graph.warnings:
         console.print(f"note: {warning}", markup=False)
-    console.print(f"{graph.name}: {_si(graph.macs)}MACs, {_si(graph.parameters)}parameters", highlight=False)
-    console.print(_summary_table(result))
+    console.print(f"{graph.name}: {si(graph.macs)}MACs, {si(graph.parameters)}parameters", highlight=False)
+    console.print(summary_table(result))
     if layers:
         for network_cost in result.results:
-            console.print(_layer_table(network_cost))
+            console.print(layer_table(network_cost))
     for network_cost in result.results:
         for problem in network_cost.problems:
             console.print(f"{network_cost.hardware} cannot run {problem}", markup=False, highlight=False)
@@ -184,17 +185,17 @@ def map_layer(
         if isinstance(result, Infeasible):
             raise _RefusedError(f"{accelerator.name} cannot run {layer_name}: {result}")
         console.rule(f"{layer} on {accelerator.name}")
-        console.print(f"{found.operator}, {_si(found.operator.macs)}MACs", highlight=False)
+        console.print(f"{found.operator}, {si(found.operator.macs)}MACs", highlight=False)
         if result.bounds:
             padded = ", ".join(f"{dim} to {n}" for dim, n in result.bounds.items())
-            console.print(f"padded: {padded} ({_si(result.cost.padded_macs)}MACs)", highlight=False)
+            console.print(f"padded: {padded} ({si(result.cost.padded_macs)}MACs)", highlight=False)
         console.print()
         console.print(result.cost.details.mapping.nest(), markup=False, highlight=False)
         console.print()
-        console.print(_counts_table(result.cost))
+        console.print(counts_table(result.cost))
         console.print(
-            f"energy {_si(result.cost.energy_pj * 1e-12)}J  latency {result.cost.latency_cycles} cycles = "
-            f"{_si(result.cost.latency_s)}s  EDP {result.cost.edp_js:.4g} Js  "
+            f"energy {si(result.cost.energy_pj * 1e-12)}J  latency {result.cost.latency_cycles} cycles = "
+            f"{si(result.cost.latency_s)}s  EDP {result.cost.edp_js:.4g} Js  "
             f"utilisation {result.cost.utilisation:.1%}  bottleneck {result.cost.bottleneck}\n"
             f"{result.mapper}: {result.evaluations} mappings tried, {result.valid} valid, "
             f"{accelerator.dataflow.name} dataflow",
@@ -250,7 +251,7 @@ def show(name: Annotated[str, typer.Argument(help="an accelerator: name from the
     node = f", {accelerator.node_nm:g} nm" if accelerator.node_nm else ""
     console.print(
         f"{accelerator.macs} MACs at {accelerator.clock_hz / 1e6:g} MHz{node} = "
-        f"{_si(2 * accelerator.macs * accelerator.clock_hz)}OP/s, on chip {accelerator.on_chip_bytes / 1024:.4g} kB, "
+        f"{si(2 * accelerator.macs * accelerator.clock_hz)}OP/s, on chip {accelerator.on_chip_bytes / 1024:.4g} kB, "
         f"area {accelerator.area_mm2:.4g} mm2 (wires and control: factor {accelerator.area_factor:g}), "
         f"leakage {accelerator.leakage_mw:.4g} mW",
         highlight=False,
@@ -388,97 +389,6 @@ class _progress:  # noqa: N801 - used like a function
 
     def __exit__(self, *details: object) -> None:
         self.bar.stop()
-
-
-def _si(value: float) -> str:
-    """A number with an SI prefix, ready for its unit: 4.09 G, 25.6 M, 1.2 m."""
-    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u")):
-        if abs(value) >= factor:
-            return f"{value / factor:.4g} {prefix}"
-    return f"{value / 1e-9:.4g} n" if value else "0 "
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
-
-
-def _summary_table(result: Evaluation) -> Table:
-    table = Table(box=None)
-    table.add_column("accelerator")
-    for column in ("energy mJ", "latency ms", "EDP mJ ms", "utilisation", "pJ/MAC", "inferences/s", "area mm2"):
-        table.add_column(column, justify="right")
-    table.add_column("bottleneck")
-    for cost in result.results:
-        energy, latency, edp = cost.energy_pj, cost.latency_s, cost.edp_js
-        if energy is None or latency is None or edp is None:
-            table.add_row(cost.hardware, *["-"] * 6, f"{cost.area_mm2:.4g}", f"{len(cost.problems)} layers cannot run")
-            continue
-        table.add_row(
-            cost.hardware,
-            f"{energy * 1e-9:.4g}",
-            f"{latency * 1e3:.4g}",
-            f"{edp * 1e6:.4g}",
-            _percent(cost.utilisation),
-            f"{energy / cost.macs:.3g}" if cost.macs else "",
-            f"{1 / latency:.4g}" if latency else "",
-            f"{cost.area_mm2:.4g}",
-            cost.bottleneck or "",
-        )
-    return table
-
-
-def _layer_table(network_cost: NetworkCost) -> Table:
-    from accelerators.costs import Cost
-
-    table = Table(box=None, title=f"{network_cost.network} on {network_cost.hardware}", title_justify="left")
-    for column in ("layer", "operator"):
-        table.add_column(column)
-    for column in ("energy uJ", "latency us", "EDP uJ ms", "utilisation"):
-        table.add_column(column, justify="right")
-    table.add_column("bottleneck")
-    for layer in network_cost.layers:
-        cost = layer.cost
-        if isinstance(cost, Cost):
-            figures = (
-                f"{cost.energy_pj * 1e-6:.4g}",
-                f"{cost.latency_s * 1e6:.4g}",
-                f"{cost.edp_js * 1e9:.4g}",
-                _percent(cost.utilisation) if cost.macs else "",
-                "fused" if layer.fused else cost.bottleneck,
-            )
-        else:
-            figures = ("-", "-", "-", "-", str(cost))
-        table.add_row(layer.name, str(layer.operator), *figures)
-    return table
-
-
-def _counts_table(cost: Cost) -> Table:
-    table = Table(box=None)
-    for column in ("level", "tensor"):
-        table.add_column(column)
-    for column in ("instances", "tile", "reads", "fills", "updates", "energy uJ", "network uJ"):
-        table.add_column(column, justify="right")
-    for level in cost.details.levels:
-        for tensor in level.tensors:
-            network = f"{tensor.network_energy_pj * 1e-6:.4g}" if tensor.network_energy_pj else ""
-            if not tensor.kept and not network:
-                continue
-            figures = (
-                (
-                    str(level.instances),
-                    f"{tensor.tile_words:,}",
-                    f"{tensor.reads * level.instances:,}",
-                    f"{tensor.fills * level.instances:,}",
-                    f"{tensor.updates * level.instances:,}",
-                    f"{tensor.energy_pj * 1e-6:.4g}",
-                )
-                if tensor.kept
-                else (str(level.instances), "bypass", "", "", "", "")
-            )
-            table.add_row(level.level, tensor.tensor, *figures, network)
-    for part in ("MAC", "adders", "leakage"):
-        table.add_row(part, *[""] * 6, f"{cost.energy_breakdown_pj[part] * 1e-6:.4g}", "")
-    return table
 
 
 def _writable_file(path: Path) -> None:

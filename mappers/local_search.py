@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from accelerators.spatial.kernels.arrays import MappingArrays
-from accelerators.spatial.model import BatchResult
+from accelerators.spatial.problem import BatchResult
 from mappers._base import Mapper, Objective, scores
 from mappers.kernels.moves import propose
 from mappers.kernels.walks import accept, reseed

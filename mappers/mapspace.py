@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from accelerators.costs import Infeasible, InfeasibleError
 from accelerators.spatial.constraints import Constraints
 from accelerators.spatial.kernels.arrays import AXES, MappingArrays, new_mappings
-from accelerators.spatial.model import Problem
+from accelerators.spatial.problem import Problem
 from mappers.kernels.moves import MapspaceArrays, draw_batch, outermost
 
 _UNBOUNDED = 2**62

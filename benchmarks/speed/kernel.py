@@ -19,7 +19,7 @@ import numpy as np
 from accelerators.operators import conv2d
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
 from accelerators.spatial.kernels.arrays import VALID, select
-from accelerators.spatial.model import Problem
+from accelerators.spatial.problem import Problem
 from benchmarks.validation._common import BadInputError, report
 from mappers import Mapspace, map_operator
 

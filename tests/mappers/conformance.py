@@ -14,7 +14,8 @@ from accelerators.costs import Cost, Infeasible
 from accelerators.operators import Operator, conv2d, depthwise, matmul
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
 from accelerators.spatial.constraints import Constraints, LevelConstraint, violations
-from accelerators.spatial.model import Problem, evaluate
+from accelerators.spatial.model import evaluate
+from accelerators.spatial.problem import Problem
 from mappers import OBJECTIVES, Mapper, Mapspace, map_operator
 from mappers._base import scores
 
@@ -42,7 +43,7 @@ OPERATORS = (
 def enumerate_best(accelerator: SpatialAccelerator, operator: Operator, objective: str) -> float:
     """The true optimum of a small problem, by trying every factorisation, order and unrolling."""
     problem = Problem(accelerator, operator)
-    levels, dims, tensors = problem.shape
+    dims = len(problem.dims)
     space = Mapspace(problem)
     slots = list(space.arrays.usable)
     choices = []

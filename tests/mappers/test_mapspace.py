@@ -12,7 +12,7 @@ from accelerators.operators import conv2d, matmul
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
 from accelerators.spatial.constraints import Constraints, LevelConstraint, SpatialConstraint
 from accelerators.spatial.kernels.arrays import FACTORS, VALID
-from accelerators.spatial.model import Problem
+from accelerators.spatial.problem import Problem
 from mappers import Mapspace, map_operator
 from mappers.mapspace import paddings, prime_factors
 from tests.mappers.conformance import small_array

@@ -1,0 +1,105 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from accelerators.costs import Cost
+
+if TYPE_CHECKING:
+    from codesign.evaluation import Evaluation, NetworkCost
+
+
+def si(value: float) -> str:
+    """A number with an SI prefix, ready for its unit: 4.09 G, 25.6 M, 1.2 m."""
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u")):
+        if abs(value) >= factor:
+            return f"{value / factor:.4g} {prefix}"
+    return f"{value / 1e-9:.4g} n" if value else "0 "
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage; nothing for None."""
+    return "" if value is None else f"{value:.1%}"
+
+
+def summary_table(result: Evaluation) -> Table:
+    """One row per candidate."""
+    table = Table(box=None)
+    table.add_column("accelerator")
+    for column in ("energy mJ", "latency ms", "EDP mJ ms", "utilisation", "pJ/MAC", "inferences/s", "area mm2"):
+        table.add_column(column, justify="right")
+    table.add_column("bottleneck")
+    for cost in result.results:
+        energy, latency, edp = cost.energy_pj, cost.latency_s, cost.edp_js
+        if energy is None or latency is None or edp is None:
+            table.add_row(cost.hardware, *["-"] * 6, f"{cost.area_mm2:.4g}", f"{len(cost.problems)} layers cannot run")
+            continue
+        table.add_row(
+            cost.hardware,
+            f"{energy * 1e-9:.4g}",
+            f"{latency * 1e3:.4g}",
+            f"{edp * 1e6:.4g}",
+            percent(cost.utilisation),
+            f"{energy / cost.macs:.3g}" if cost.macs else "",
+            f"{1 / latency:.4g}" if latency else "",
+            f"{cost.area_mm2:.4g}",
+            cost.bottleneck or "",
+        )
+    return table
+
+
+def layer_table(network_cost: NetworkCost) -> Table:
+    """One row per layer of a network on one candidate."""
+    table = Table(box=None, title=f"{network_cost.network} on {network_cost.hardware}", title_justify="left")
+    for column in ("layer", "operator"):
+        table.add_column(column)
+    for column in ("energy uJ", "latency us", "EDP uJ ms", "utilisation"):
+        table.add_column(column, justify="right")
+    table.add_column("bottleneck")
+    for layer in network_cost.layers:
+        cost = layer.cost
+        if isinstance(cost, Cost):
+            figures = (
+                f"{cost.energy_pj * 1e-6:.4g}",
+                f"{cost.latency_s * 1e6:.4g}",
+                f"{cost.edp_js * 1e9:.4g}",
+                percent(cost.utilisation) if cost.macs else "",
+                "fused" if layer.fused else cost.bottleneck,
+            )
+        else:
+            figures = ("-", "-", "-", "-", str(cost))
+        table.add_row(layer.name, str(layer.operator), *figures)
+    return table
+
+
+def counts_table(cost: Cost) -> Table:
+    """Words (over all instances) and energy per level and tensor of one mapping."""
+    table = Table(box=None)
+    for column in ("level", "tensor"):
+        table.add_column(column)
+    for column in ("instances", "tile", "reads", "fills", "updates", "energy uJ", "network uJ"):
+        table.add_column(column, justify="right")
+    for level in cost.details.levels:
+        for tensor in level.tensors:
+            network = f"{tensor.network_energy_pj * 1e-6:.4g}" if tensor.network_energy_pj else ""
+            if not tensor.kept and not network:
+                continue
+            figures = (
+                (
+                    str(level.instances),
+                    f"{tensor.tile_words:,}",
+                    f"{tensor.reads * level.instances:,}",
+                    f"{tensor.fills * level.instances:,}",
+                    f"{tensor.updates * level.instances:,}",
+                    f"{tensor.energy_pj * 1e-6:.4g}",
+                )
+                if tensor.kept
+                else (str(level.instances), "bypass", "", "", "", "")
+            )
+            table.add_row(level.level, tensor.tensor, *figures, network)
+    for part in ("MAC", "adders", "leakage"):
+        table.add_row(part, *[""] * 6, f"{cost.energy_breakdown_pj[part] * 1e-6:.4g}", "")
+    return table
