@@ -159,7 +159,9 @@ def map_layer(
     allow_unknown: AllowUnknown = False,
 ) -> None:
     """Show the loop nest that a layer gets on an accelerator, with reads, writes and energy per level."""
-    name, separator, layer_name = layer.rpartition(":")
+    # Names of ONNX nodes may contain colons; the first one after the file name parts the two.
+    file, ending, rest = layer.partition(".onnx:")
+    name, separator, layer_name = (f"{file}.onnx", ":", rest) if ending else layer.partition(":")
     if not separator:
         raise _RefusedError(f"give the layer as NETWORK:LAYER (got {layer!r})")
     graph = _network(name, batch, options, dimensions, allow_unknown)

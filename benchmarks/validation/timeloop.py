@@ -30,12 +30,12 @@ DEFAULT = Path(__file__).parent / "data" / "timeloop" / "cases.json.gz"
 
 #: What Timeloop's refusals mean in our codes, by a phrase of its message.
 REASONS = {
-    "mapped max": "fanout",
-    "exceeds hardware": "fanout",
-    "fanout": "fanout",
     "product of all factors": "factors",
     "capacity": "capacity",
-    "utilized": "capacity",
+    "tile size": "capacity",
+    "mapped max": "fanout",
+    "fanout": "fanout",
+    "exceeds hardware": "fanout",
 }
 
 
@@ -104,7 +104,7 @@ def mapping_of(blocks: list[dict[str, Any]]) -> Mapping | None:
 
 def reason_code(text: str) -> str:
     """Our code for Timeloop's message ("unknown" if no phrase is recognised)."""
-    return next((code for phrase, code in REASONS.items() if phrase in text), "unknown")
+    return next((code for phrase, code in REASONS.items() if phrase in text or code == text), "unknown")
 
 
 def differences(case: dict[str, Any]) -> list[str] | None:

@@ -165,10 +165,9 @@ def evaluate_batch(operator, hardware, mappings, counts, energy, status, facts, 
             half_extent[level] = 0.5 * used
             for d in range(dims):
                 extents[level, d] = extents[level + 1, d] * unrolled[level, d] * factors[i, level, d]
-        if status[i] != VALID:
-            continue
         for d in range(dims):
-            # A factor on an axis that the level does not have is missed here too.
+            # Wrong factors explain whatever else is wrong, so they come first. A factor on an axis that the level does
+            # not have is missed here too.
             if extents[0, d] != bounds[d]:
                 status[i] = FACTORS
                 facts[i, 0] = d
