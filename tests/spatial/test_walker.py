@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from strategies import Case, broken_cases, cases
 from walker import violations, walk
 
 from accelerators.costs import Cost, Infeasible
-from accelerators.spatial.mapping import Mapping
 from accelerators.spatial.model import evaluate
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
