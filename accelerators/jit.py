@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -35,9 +36,14 @@ def cache_folder() -> Path:
     return Path(base) / "codesign" / f"kernels-{digest.hexdigest()[:16]}"
 
 
-def is_compiled() -> bool:
-    """Whether an earlier run has left compiled kernels for these sources."""
-    return any(cache_folder().glob("**/*.nbc"))
+@lru_cache(maxsize=1)
+def announce_compilation() -> None:
+    """Say on stderr, once per process, that kernels are going to be compiled, if no earlier run has left them."""
+    folder = _usable_folder()
+    if folder is None:
+        print(f"compiling the kernels: {cache_folder()} cannot be written, so every run compiles", file=sys.stderr)
+    elif not any(folder.glob("**/*.nbc")):
+        print("compiling the kernels (first run only, about half a minute)", file=sys.stderr)
 
 
 @lru_cache(maxsize=1)

@@ -106,7 +106,6 @@ def evaluate(
             _writable_file(path)
     if out:
         _writable_folder(out)
-    _announce_compilation()
     from codesign.evaluation import evaluate as run
     from mappers import DEFAULT_EVALUATIONS
 
@@ -169,7 +168,6 @@ def map_layer(
     if found.operator.passes:
         raise _RefusedError(f"{layer_name} is {found.operator}: it streams its tensors and has no loop nest to map")
     candidates = _accelerators(on)
-    _announce_compilation()
     from accelerators.costs import Infeasible
     from mappers import DEFAULT_EVALUATIONS, map_operator
 
@@ -364,13 +362,6 @@ def _objective(name: str) -> Any:
     if name not in OBJECTIVES:
         raise _RefusedError(f"--objective must be one of {', '.join(OBJECTIVES)} (got {name!r})")
     return name
-
-
-def _announce_compilation() -> None:
-    from accelerators.jit import is_compiled
-
-    if not is_compiled():
-        print("compiling the kernels (first run only, about half a minute)", file=sys.stderr)
 
 
 class _progress:  # noqa: N801 - used like a function

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelerators.costs import Infeasible, InfeasibleError
+from accelerators.jit import announce_compilation
 from accelerators.operators import Operator, Tensor
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.kernels import arrays
@@ -247,6 +248,7 @@ class Problem:
 
     def evaluate_batch(self, packed: MappingArrays, scratch: tuple[Counts, Energy] | None = None) -> BatchResult:
         """Evaluate n mappings exactly; ``scratch`` keeps the counts and energies of the last one."""
+        announce_compilation()
         n = packed.order.shape[0]
         result = BatchResult(np.empty(n, np.int64), np.zeros((n, 2), np.int64), np.empty(n), np.empty(n, np.int64))
         evaluate_batch(

@@ -211,7 +211,7 @@ def cases(
     slack: tuple[int, ...] = (0, 1, 100),
 ) -> Case:
     """A valid case; ``slack`` are the bits that bounded levels have beyond what the mapping needs."""
-    operator = draw(of or operators())
+    operator = draw(operators() if of is None else of)
     if draw(st.booleans()):
         operator = operator.with_bits(**{role: draw(st.sampled_from([1, 2, 3, 4])) for role in ROLES})
     accelerator = draw(accelerators(operator.dims))

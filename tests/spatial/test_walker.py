@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from strategies import Case, broken_cases, cases
+from strategies import Case, broken_cases, cases, einsums
 from walker import violations, walk
 
 from accelerators.costs import Cost, Infeasible
@@ -65,6 +65,12 @@ def check_refusal(case: Case) -> None:
 @settings(EVERY_DAY, max_examples=400)
 @given(cases())
 def test_model_equals_walker(case: Case) -> None:
+    check_against_walker(case)
+
+
+@settings(EVERY_DAY, max_examples=100)
+@given(cases(einsums(128, windowed_outputs=True)))
+def test_model_equals_walker_on_outputs_that_overlap_or_have_gaps(case: Case) -> None:
     check_against_walker(case)
 
 
