@@ -89,11 +89,11 @@ def _block_violations(rule: LevelConstraint, block: Block, roles: Mapping[str, s
         yield f"keep: {role} must be kept"
     for role in sorted(rule.bypass & kept):
         yield f"bypass: {role} must not be kept"
-    for axis, loops in block.spatial:
-        limits = rule.axes.get(axis, SpatialConstraint())
-        unrolled = dict(loops)
+    unrolled_on = {axis: dict(loops) for axis, loops in block.spatial}
+    for axis, limits in rule.axes.items():
+        unrolled = unrolled_on.get(axis, {})
         for dim, factor in unrolled.items():
-            if factor > 1 and limits.dims is not None and dim not in limits.dims:
+            if limits.dims is not None and dim not in limits.dims:
                 yield f"{axis}.dims: {dim} may not be unrolled (got {dim}={factor})"
             if factor > limits.max_factors.get(dim, factor):
                 yield f"{axis}.max_factors: {dim} must be at most {limits.max_factors[dim]} (got {factor})"

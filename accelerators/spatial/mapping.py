@@ -46,6 +46,10 @@ class Block:
         object.__setattr__(self, "temporal", _loops(self.temporal))
         axes = tuple((axis, _loops(loops)) for axis, loops in self.spatial)
         object.__setattr__(self, "spatial", tuple((axis, loops) for axis, loops in axes if loops))
+        names = [axis for axis, _ in self.spatial]
+        for axis in names:
+            if names.count(axis) > 1:
+                raise MappingError(f"{self.level}: each axis once (got {axis} twice)")
         for place, loops in (("temporal", self.temporal), *self.spatial):
             dims = [dim for dim, _ in loops]
             for dim, factor in loops:

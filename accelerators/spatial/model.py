@@ -136,7 +136,8 @@ def _tensor_counts(
     demand = int(counts.injected[index, t]) // int(counts.groups[index, t])
     multicast: dict[int, int] = {}
     for size, number in zip(sizes.tolist(), groups.tolist(), strict=True):
-        multicast[size] = multicast.get(size, 0) + number * demand
+        if demand:
+            multicast[size] = multicast.get(size, 0) + number * demand
     is_output = t == len(problem.operator.tensors) - 1
     return TensorCounts(
         tensor=problem.operator.tensors[t].name,

@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from accelerators.costs import Cost
+from accelerators.costs import Infeasible, InfeasibleError
 from accelerators.operators import ROLES, matmul
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
 from accelerators.spatial.mapping import Block, Mapping
@@ -42,7 +42,7 @@ def array(rows: int, columns: int, dataflow: str) -> SpatialAccelerator:
 
 
 def cycles(M: int, K: int, N: int, rows: int, columns: int, dataflow: str) -> int:
-    """Cycles of our model for one product."""
+    """Cycles of our model for one product; raises InfeasibleError if it cannot run it."""
     on_rows, on_columns, in_time = _DATAFLOWS[dataflow]
     operator = matmul(P=M, C=K, K=N)
     folds = {on_rows: -(-operator.bound(on_rows) // rows), on_columns: -(-operator.bound(on_columns) // columns)}
@@ -52,7 +52,8 @@ def cycles(M: int, K: int, N: int, rows: int, columns: int, dataflow: str) -> in
     )
     inner = Block("PE", ROLES, ((in_time, operator.bound(in_time)),))
     cost = evaluate(array(rows, columns, dataflow), operator, [Mapping((outer, inner))], padded)[0]
-    assert isinstance(cost, Cost)
+    if isinstance(cost, Infeasible):
+        raise InfeasibleError(cost)
     return cost.latency_cycles
 
 
@@ -75,7 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
             if case[key] < 1:
                 raise BadInputError(f"{where}: {key} must be >= 1 (got {case[key]})")
         M, K, N, array_rows, array_columns = (case[key] for key in sizes)
-        ours = cycles(M, K, N, array_rows, array_columns, case["dataflow"])
+        try:
+            ours: int | str = cycles(M, K, N, array_rows, array_columns, case["dataflow"])
+        except InfeasibleError as error:
+            ours = f"refused: {error.reason}"
         exact = ours == case["compute_cycles"]
         rows.setdefault(case["dataflow"], Counter())["exact" if exact else "differs"] += 1
         if not exact:

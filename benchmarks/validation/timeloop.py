@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         try:
             found = differences(case)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise BadInputError(f"{where} ({case['id']}): {type(error).__name__}: {error}") from error
         verdict = "out of scope" if found is None else "differs" if found else "exact"
         rows.setdefault(case["category"], Counter())[verdict] += 1

@@ -246,7 +246,10 @@ def widths(
     partial = max(bits, accelerator.compute.accumulator_bits)
     reducing = [loop for loop in nest(accelerator, mapping) if loop.dim in operator.reduction_dims]
     outside = any(loop.level < level for loop in reducing)
-    here_in_time = any(loop.level == level and loop.axis is None for loop in reducing)
+    # Loops of levels that do not keep the output accumulate in the next keeper further out.
+    keepers = [index for index, block in enumerate(mapping.blocks) if index > level and tensor.name in block.keep]
+    inner = keepers[0] if keepers else len(mapping.blocks)
+    here_in_time = any(level <= loop.level < inner and loop.axis is None for loop in reducing)
     here_in_space = any(loop.level == level and loop.axis is not None for loop in reducing)
     # Whatever is read or filled goes on being accumulated, so it is a partial sum.
     if outside or here_in_time:

@@ -93,7 +93,8 @@ class Counts(NamedTuple):
     fills: NDArray[np.int64]  # (L, T)
     updates: NDArray[np.int64]  # (L, T)
     final_updates: NDArray[np.int64]  # (L,) updates that store a finished output
-    complete: NDArray[np.bool_]  # (L, 2) outputs are finished when they arrive at / before they enter the fanout
+    complete: NDArray[np.bool_]  # (L, 3) outputs are finished: before the fanout, on arrival, when they leave the level
+    summed: NDArray[np.int64]  # (D,) scratch
     tiles_run: NDArray[np.int64]  # (L,) tiles that a level works through: product of the temporal loops outside
     level_cycles: NDArray[np.int64]  # (L,)
     loop_dim: NDArray[np.int64]  # (L*D,) scratch
@@ -148,7 +149,8 @@ def new_counts(levels: int, dims: int, tensors: int) -> Counts:
         fills=ints(levels, tensors),
         updates=ints(levels, tensors),
         final_updates=ints(levels),
-        complete=np.zeros((levels, 2), np.bool_),
+        complete=np.zeros((levels, 3), np.bool_),
+        summed=ints(dims),
         tiles_run=ints(levels),
         level_cycles=ints(levels),
         loop_dim=ints(levels * max(dims, 1)),

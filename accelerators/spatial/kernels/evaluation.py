@@ -125,6 +125,7 @@ def evaluate_batch(operator, hardware, mappings, counts, energy, status, facts, 
     injected, delivered = counts.injected, counts.delivered
     reads, fills, updates, final_updates = counts.reads, counts.fills, counts.updates, counts.final_updates
     complete, tiles_run, level_cycles = counts.complete, counts.tiles_run, counts.level_cycles
+    summed = counts.summed
     loop_dim, loop_bound, loop_step = counts.loop_dim, counts.loop_bound, counts.loop_step
     loop_runs, loops_above = counts.loop_runs, counts.loops_above
     level_pj, network_pj, other_pj = energy.levels, energy.networks, energy.other
@@ -193,16 +194,22 @@ def evaluate_batch(operator, hardware, mappings, counts, energy, status, facts, 
             continue
 
         # Tiles and capacity, innermost first: small memories overflow first, and most tries of a search end here.
+        # Outputs are finished when all of a reduction lies in what the next inner keeper accumulates and in the fanouts
+        # on the way up: `summed` follows that per dimension.
+        for d in range(dims):
+            summed[d] = 1
         for level in range(levels - 1, -1, -1):
-            finished_below = True
-            finished_on_arrival = True
+            complete[level, 0] = True
+            complete[level, 1] = True
+            complete[level, 2] = True
             for d in range(dims):
                 if is_reduction[d]:
-                    below = extents[level + 1, d]
-                    finished_below &= below == bounds[d]
-                    finished_on_arrival &= below * unrolled[level, d] == bounds[d]
-            complete[level, 0] = finished_on_arrival
-            complete[level, 1] = finished_below
+                    complete[level, 0] &= summed[d] == bounds[d]
+                    summed[d] *= unrolled[level, d]
+                    complete[level, 1] &= summed[d] == bounds[d]
+                    complete[level, 2] &= extents[level, d] == bounds[d]
+                    if keep[i, level, output]:
+                        summed[d] = extents[level, d]
             needed = 0
             for t in range(tensors):
                 words = 1
@@ -214,7 +221,7 @@ def evaluate_batch(operator, hardware, mappings, counts, energy, status, facts, 
                     words *= extent
                 tile[level, t] = words
                 if keep[i, level, t]:
-                    needed += words * bits[tensors if t == output and not finished_on_arrival else t]
+                    needed += words * bits[tensors if t == output and not complete[level, 1] else t]
             if capacity_bits[level] >= 0 and needed > capacity_bits[level]:
                 status[i] = CAPACITY
                 facts[i, 0] = level
@@ -357,27 +364,30 @@ def evaluate_batch(operator, hardware, mappings, counts, energy, status, facts, 
                 if keep[i, level, t]:
                     if t == output:
                         # The first update of each element finds nothing to read and needs nothing to be sent.
+                        # (A box with gaps has more words than are ever updated.)
                         updates[level, t] = demand
-                        reads[level, t] = demand - partition[level]
-                        fills[level, t] = arrivals[level, t] - partition[level]
+                        reads[level, t] = max(0, demand - partition[level])
+                        fills[level, t] = max(0, arrivals[level, t] - partition[level])
                     else:
                         reads[level, t] = demand
                         fills[level, t] = arrivals[level, t]
                     demand = arrivals[level, t]
             for level in range(levels):
                 if keep[i, level, t]:
-                    # Nothing is sent to the outermost keeper: it is where the tensor lives.
+                    # The outermost keeper is where the tensor lives: nothing is sent to it from further out.
                     fills[level, t] = 0
                     break
+                injected[level, t] = 0
+                delivered[level, t] = 0
 
         # Latency: compute, or the level whose bandwidth is short, plus the ramp of every tile. Partial sums have the
         # accumulator's width until the last accumulation; the update that stores a finished output has the output's.
         slowest = base
         ramp = 0.0
         for level in range(levels):
-            if complete[level, 0]:
+            if complete[level, 1]:
                 final_updates[level] = updates[level, output]
-            elif level == 0 or complete[level - 1, 1]:
+            elif complete[level, 2]:
                 final_updates[level] = min(updates[level, output], partition[level])
             else:
                 final_updates[level] = 0
@@ -422,7 +432,7 @@ def evaluate_batch(operator, hardware, mappings, counts, energy, status, facts, 
                         pj += _accesses(final_updates[level], words) * update_pj[level, t]
                         pj += _accesses(updates[level, t] - final_updates[level], partial) * update_pj[level, tensors]
                     reductions += instances_used * (delivered[level, t] - injected[level, t])
-                    network_bits = bits[output] if complete[level, 1] else bits[tensors]
+                    network_bits = bits[output] if complete[level, 0] else bits[tensors]
                 # The sum over m of A[m] * (half + m - 1), as sum A[m] = injected and sum m * A[m] = delivered.
                 hops = injected[level, t] * (half_extent[level] - 1.0) + delivered[level, t]
                 wires = instances_used * hops * network_bits * network_pj_per_bit[level]
