@@ -5,7 +5,8 @@
 Scored mappings (Timeloop + Accelergy, many sizes of the array and its memories): cycles must agree within 1 in 99 % of
 the rows and energy within 1 % in 98.5 % with the exact model; with the sliding rule of the Timeloop release that scored
 them in 99.8 % and 99.5 %. In these files the accumulator's fills are not elided for the first update; that, and the
-older rule, live here only.
+older rule, live here only. A row that differs is listed with the sliding rule that reproduces its figures, if one does:
+the older one, or the mean of the words under both, which fits a few rows exactly for a cause that is not known.
 
 RTL cycles: Spearman of the analytical cycles at least 0.97; and with the fill/drain/DMA ramp of
 :mod:`benchmarks.validation._gemmini_ramp`, fitted on half of the problems and scored on the other half, a mean of the
