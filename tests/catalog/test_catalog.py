@@ -96,8 +96,8 @@ each = pytest.mark.parametrize("name", catalog.names())
 
 
 @cache
-def best(name: str, operator: Operator, pad: bool = False) -> MapResult:
-    found = map_operator(catalog.load(name), operator, evaluations=EVALUATIONS, pad=pad)
+def best(name: str, operator: Operator, pad: bool = False, evaluations: int = EVALUATIONS) -> MapResult:
+    found = map_operator(catalog.load(name), operator, evaluations=evaluations, pad=pad)
     assert not isinstance(found, Infeasible), str(found)
     return found
 
@@ -244,7 +244,8 @@ def test_shidiannao_writes_every_output_once():
 
 @pytest.mark.parametrize("name", ["gemmini_16x16", "nvdla_1024", "simba_chiplet", "tpu_v1"])
 def test_weight_stationary_registers_are_loaded_rarely(name):
-    found = best(name, OPERATORS["3x3"])
+    # What the dataflow prefers shows in a converged search, not in a short one.
+    found = best(name, OPERATORS["3x3"], evaluations=20_000)
     level = next(v for v in found.cost.details.levels if v.level == "weight_register")
     weights = level.tensor("weights")
     # At least 16 uses of a weight between two loads: a stripe of NVDLA has 16 to 32 positions.
