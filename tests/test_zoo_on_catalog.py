@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from accelerators import catalog
 from accelerators.costs import Cost
 from accelerators.operators import Operator
-from accelerators.spatial.architecture import Level
+from accelerators.spatial.architecture import Level, SpatialAccelerator
 from accelerators.spatial.model import Analysis
+from accelerators.spatial.model import evaluate as evaluate_mappings
 from codesign import evaluate
 from codesign.evaluation import NetworkCost
 from codesign.networks import ZOO
@@ -25,6 +27,48 @@ def _on(network: str, accelerator: str) -> NetworkCost:
 
 def _energy_per_bit(level: Level) -> float:
     return min(level.read_energy_pj, level.update_energy_pj) / level.width_bits
+
+
+def _check_bandwidths(hardware: SpatialAccelerator, operator: Operator, cost: Cost) -> None:
+    """No level moves more than its bandwidth allows, counting every word at the narrower of its widths."""
+    for level, counts in zip(hardware.levels, cost.details.levels, strict=True):
+        reads = writes = 0
+        for tensor in operator.tensors:
+            moved = counts.tensor(tensor.name)
+            bits = min(hardware.compute.bits(tensor.role), hardware.compute.accumulator_bits)
+            reads += moved.reads * bits
+            writes += (moved.fills + moved.updates) * bits
+        for traffic, bandwidth in (
+            (reads, level.read_bandwidth_bytes_per_cycle),
+            (writes, level.write_bandwidth_bytes_per_cycle),
+            (reads + writes, level.shared_bandwidth_bytes_per_cycle),
+        ):
+            assert bandwidth is None or cost.latency_cycles * bandwidth * 8 >= traffic * (1 - 1e-12)
+
+
+def _check_roomier_hardware(hardware: SpatialAccelerator, operator: Operator, cost: Cost) -> None:
+    """At unchanged energies, more capacity and bandwidth leave every mapping valid and none worse; so no optimum."""
+
+    def doubled(value: float | None) -> float | None:
+        return None if value is None else 2 * value
+
+    roomier = replace(
+        hardware,
+        levels=tuple(
+            replace(
+                level,
+                capacity_bytes=doubled(level.capacity_bytes),
+                read_bandwidth_bytes_per_cycle=doubled(level.read_bandwidth_bytes_per_cycle),
+                write_bandwidth_bytes_per_cycle=doubled(level.write_bandwidth_bytes_per_cycle),
+                shared_bandwidth_bytes_per_cycle=doubled(level.shared_bandwidth_bytes_per_cycle),
+            )
+            for level in hardware.levels
+        ),
+    )
+    again = evaluate_mappings(roomier, operator, [cost.details.mapping])[0]
+    assert isinstance(again, Cost)
+    assert again.latency_cycles <= cost.latency_cycles
+    assert again.energy_pj <= cost.energy_pj * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("accelerator", catalog.names())
@@ -69,6 +113,8 @@ def test_properties(network: str, accelerator: str) -> None:
                 least = operator.touched_words(tensor) * hardware.compute.bits(tensor.role) / 8
                 assert cost.latency_cycles * counts.instances * bandwidth >= least
         assert cost.energy_pj >= compulsory_pj * (1 - 1e-12)
+        _check_bandwidths(hardware, operator, cost)
+        _check_roomier_hardware(hardware, operator, cost)
     assert result.macs == ZOO[network].build().macs
     assert result.utilisation is not None
     assert 0 < result.utilisation <= 1
