@@ -188,9 +188,11 @@ def _rule(details: ErrorDetails, model: type[pydantic.BaseModel]) -> str:
             return f"must be <= {context['le']:g}{got}"
         case "literal_error" | "enum":
             return f"must be one of {context['expected']}{got}"
+        case "string_pattern_mismatch":
+            return f"must match {context['pattern']}{got}"
         case "too_short" | "too_long":
             word, bound = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
-            return f"must have {word} {context[bound]} entries (got {context['actual_length']})"
+            return f"must have {word} {context[bound]} entries (got {len(value)})"
     names = {
         "int_type": "must be an integer",
         "int_from_float": "must be an integer",

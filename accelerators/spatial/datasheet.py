@@ -24,6 +24,7 @@ that are not given come from the technology tables; ``node`` is then required.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo
@@ -42,13 +43,22 @@ _FLOAT_BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "tf32": 19, "fp8_e4m3": 8, "f
 _MOST_MACS = 10_000_000
 
 
-def _measured(kind: str, *, positive: bool = True, whole: bool = False) -> BeforeValidator:
-    """Reads a quantity; notes in the validation context what text was understood as."""
+def _between(number: float, low: float, high: float) -> None:
+    """Bounds are far outside what can be built: they keep nonsense from ending as infinities."""
+    if number <= 0 < low:
+        raise ValueError("must be > 0")
+    if number < low:
+        raise ValueError(f"must be >= {low:g}")
+    if number > high:
+        raise ValueError(f"must be <= {high:g}")
+
+
+def _measured(kind: str, low: float, high: float, *, whole: bool = False) -> BeforeValidator:
+    """Reads a quantity between two bounds; notes in the validation context what text was understood as."""
 
     def convert(value: object, info: ValidationInfo) -> float:
         number, _ = quantity(value, kind)
-        if number < 0 or (positive and number == 0):
-            raise ValueError(f"must be {'>' if positive else '>='} 0")
+        _between(number, low, high)
         if whole and number != int(number):
             raise ValueError("must be a whole number")
         if isinstance(value, str) and info.context is not None and "kB" in value.replace("KB", "kB"):
@@ -60,8 +70,8 @@ def _measured(kind: str, *, positive: bool = True, whole: bool = False) -> Befor
     return BeforeValidator(convert)
 
 
-def _or_technology(kind: str) -> BeforeValidator:
-    """Reads a quantity, or None for "from technology"."""
+def _or_technology(kind: str, high: float) -> BeforeValidator:
+    """Reads a quantity from 0 to ``high``, or None for "from technology"."""
 
     def convert(value: object) -> float | None:
         if value == FROM_TECHNOLOGY:
@@ -70,8 +80,7 @@ def _or_technology(kind: str) -> BeforeValidator:
             number, _ = quantity(value, kind)
         except ValueError as error:
             raise ValueError(f"{error}, or {FROM_TECHNOLOGY!r}") from None
-        if number < 0:
-            raise ValueError("must be >= 0")
+        _between(number, 0.0, high)
         return number
 
     return BeforeValidator(convert)
@@ -80,8 +89,7 @@ def _or_technology(kind: str) -> BeforeValidator:
 def _rate(value: object) -> tuple[float, bool]:
     """A bandwidth as (number, whether it is per second)."""
     number, kind = quantity(value, "bandwidth in bytes per cycle", "rate in bytes per second")
-    if number <= 0:
-        raise ValueError("must be > 0")
+    _between(number, 1.0 if kind.startswith("rate") else 1e-6, 1e18 if kind.startswith("rate") else 1e9)
     return number, kind.startswith("rate")
 
 
@@ -114,14 +122,14 @@ def _number_type(value: object) -> object:
     return value
 
 
-Capacity = Annotated[float, _measured("capacity in bytes")]
-Width = Annotated[int, _measured("width in bits", whole=True)]
-Clock = Annotated[float, _measured("clock in Hz")]
-Node = Annotated[float, _measured("node in nm")]
-AccessEnergy = Annotated[float, _measured("energy in pJ", positive=False)]
-Energy = Annotated[float | None, _or_technology("energy in pJ")]
-Area = Annotated[float | None, _or_technology("area in mm2")]
-Leakage = Annotated[float | None, _or_technology("power in mW")]
+Capacity = Annotated[float, _measured("capacity in bytes", 0.125, 2.0**50)]
+Width = Annotated[int, _measured("width in bits", 1, 2**20, whole=True)]
+Clock = Annotated[float, _measured("clock in Hz", 1e3, 1e12)]
+Node = Annotated[float, _measured("node in nm", 0.1, 1e5)]
+AccessEnergy = Annotated[float, _measured("energy in pJ", 0, 1e12)]
+Energy = Annotated[float | None, _or_technology("energy in pJ", 1e12)]
+Area = Annotated[float | None, _or_technology("area in mm2", 1e9)]
+Leakage = Annotated[float | None, _or_technology("power in mW", 1e9)]
 Dim = Annotated[str, BeforeValidator(_dimension)]
 Rate = Annotated[tuple[float, bool], BeforeValidator(_rate)]
 NumberType = Annotated[str, BeforeValidator(_number_type)]
@@ -223,7 +231,8 @@ class DataflowSheet(StrictModel):
 class SpatialSheet(StrictModel):
     """A spatial accelerator's datasheet."""
 
-    name: str
+    # Result files are named by it.
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
     kind: Literal["spatial"] = "spatial"
     description: str = ""
     source: str = ""
@@ -287,37 +296,65 @@ class _Builder:
                 self.problem((*at, "banks"), "is for sram only", key=True)
             if level.bandwidth and (level.read_bandwidth or level.write_bandwidth):
                 self.problem((*at, "bandwidth"), "give either bandwidth or read_bandwidth and write_bandwidth")
-            if level.capacity and 8 * level.capacity < 1:
-                self.problem((*at, "capacity"), f"must hold at least one bit (got {level.capacity:g} bytes)")
-            for axis in level.fanout.values():
+            for axis_name, axis in level.fanout.items():
                 macs *= axis.size
+                self._check_distinct((*at, "fanout", axis_name, "unroll"), axis.unroll or [])
+            self._check_distinct((*at, "keeps"), level.keeps)
         if macs > _MOST_MACS:
             self.problem(("levels",), f"fanouts must multiply to at most {_MOST_MACS} MACs (got {macs})")
-        for role in ROLES:
-            if not any(role in level.keeps for level in sheet.levels):
-                self.problem(("levels",), f"no level may keep {role}")
-        self._check_references(names)
-
-    def _check_references(self, names: list[str]) -> None:
-        sheet = self.sheet
         for name in sheet.ramp:
             if name not in names:
                 self.problem(("ramp", name), f"must be a level, one of {', '.join(names)}", key=True)
-        if sheet.dataflow is None:
-            return
-        for name, rule in sheet.dataflow.levels.items():
+        for role in ROLES:
+            if not any(role in level.keeps for level in sheet.levels):
+                self.problem(("levels",), f"no level may keep {role}")
+        compute = sheet.compute
+        outputs = compute.outputs or compute.inputs or compute.type
+        if compute.accumulator and type_bits(compute.accumulator) < type_bits(outputs):
+            rule = f"must be at least as wide as the outputs, {outputs} (got {compute.accumulator})"
+            self.problem(("compute", "accumulator"), rule)
+        if sheet.dataflow is not None:
+            self._check_dataflow(sheet.dataflow, names)
+
+    def _check_distinct(self, path: Path_, entries: Sequence[str]) -> None:
+        for i, entry in enumerate(entries):
+            if entry in entries[:i]:
+                self.problem((*path, i), f"entries must differ (got {entry} twice)")
+
+    def _check_dataflow(self, dataflow: DataflowSheet, names: list[str]) -> None:
+        levels = dict(zip(names, self.sheet.levels, strict=True))
+        for name, rule in dataflow.levels.items():
             path: Path_ = ("dataflow", "levels", name)
             if name not in names:
                 self.problem(path, f"must be a level, one of {', '.join(names)}", key=True)
                 continue
-            level = sheet.levels[names.index(name)]
-            for axis in rule.axes:
+            level = levels[name]
+            for axis, limits in rule.axes.items():
                 if axis not in level.fanout:
                     known = ", ".join(level.fanout) or "none"
                     self.problem((*path, "axes", axis), f"must be an axis of {name}: {known}", key=True)
+                self._check_factors((*path, "axes", axis), limits.factors, {}, limits.max_factors)
+            self._check_factors(path, rule.factors, rule.min_factors, rule.max_factors)
+            self._check_distinct((*path, "innermost"), rule.innermost)
+            self._check_distinct((*path, "outermost"), rule.outermost)
+            for dim in set(rule.innermost) & set(rule.outermost):
+                self.problem((*path, "outermost"), f"a loop cannot be innermost and outermost (got {dim})")
             for role in rule.keep:
                 if role not in level.keeps or role in rule.bypass:
                     self.problem((*path, "keep"), f"{name} cannot keep {role}")
+            for role in rule.bypass:
+                home = next((n for n, v in levels.items() if role in v.keeps), None)
+                if home == name:
+                    self.problem((*path, "bypass"), f"{role} live in {name}, the outermost level that keeps them")
+
+    def _check_factors(self, path: Path_, exact: dict[str, int], least: dict[str, int], most: dict[str, int]) -> None:
+        for dim in exact:
+            if dim in least or dim in most:
+                self.problem((*path, "factors", dim), "give either a factor or bounds of it")
+        for dim in least:
+            if least[dim] > most.get(dim, least[dim]):
+                rule = f"must be <= max_factors, {most[dim]} (got {least[dim]})"
+                self.problem((*path, "min_factors", dim), rule)
 
     def ask(self, path: Path_, function: Any, *arguments: Any) -> Any:
         """Ask the technology tables; a problem at ``path`` if they do not cover the question."""
