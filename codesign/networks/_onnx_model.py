@@ -72,7 +72,8 @@ def read_model(path: Path, batch: int | None, dimensions: dict[str, int]) -> Mod
     model.ir_version = max(model.ir_version, 4)
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
+        # The checker's own message may quote bytes of the file that are no text.
         raise NetworkError(f"not a valid ONNX model: {_first_line(error)}") from error
     _fill_dimensions(graph, initializers, batch, dimensions)
     graph = _infer(model)
@@ -175,8 +176,9 @@ def _fill_dimensions(graph: Any, initializers: set[str], batch: int | None, dime
         if any(dim.dim_value < 1 for dim in dims):
             shape = ", ".join(str(dim.dim_value) if dim.dim_value > 0 else dim.dim_param or "?" for dim in dims)
             hints = [
-                "batch=1" if axis == 0 and batch is None else
-                f"dimensions={{{(dim.dim_param or f'{tensor.name}[{axis}]')!r}: 128}}"
+                "batch=1 (--batch 1)" if axis == 0 and batch is None else
+                f"dimensions={{{(dim.dim_param or f'{tensor.name}[{axis}]')!r}: 128}} "
+                f"(--dim {dim.dim_param or f'{tensor.name}[{axis}]'}=128)"
                 for axis, dim in enumerate(dims)
                 if dim.dim_value < 1
             ]  # fmt: skip

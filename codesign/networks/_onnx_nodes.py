@@ -311,8 +311,9 @@ class Importer:
 
     def _conv(self, node: Any, x: int = 0, w: int = 1, b: int | None = 2) -> None:
         data, weights = node.input[x], node.input[w]
-        (N, _, *_size), (K, C, *kernel), (_, _, *out) = map(self._shape, (data, weights, node.output[0]))
+        (N, channels, *_size), (K, C, *kernel), (_, _, *out) = map(self._shape, (data, weights, node.output[0]))
         attributes = _attributes(node)
+        self._check_groups(node, channels, C, K, "weights")
         (R, S), (P, Q) = _two(kernel), _two(out)
         strides, dilations = (_two(attributes.get(key, [1] * len(out))) for key in ("strides", "dilations"))
         G = attributes.get("group", 1)
@@ -322,10 +323,20 @@ class Importer:
         if bias:
             self.biased.add(name)
 
+    def _check_groups(self, node: Any, channels: int, per_group: int, divided: int, what: str) -> None:
+        """What shape inference lets pass: channels that do not fit the weights, or groups that do not divide them."""
+        groups = _attributes(node).get("group", 1)
+        if groups < 1 or divided % groups:
+            raise ValueError(f"group must be >= 1 and divide {divided} {what} (got {groups})")
+        if channels != per_group * groups:
+            raise ValueError(f"{what} take {per_group} x {groups} groups of channels (got {channels})")
+
     def _conv_transpose(self, node: Any) -> None:
         data, weights = node.input[0], node.input[1]
-        (N, C, *size), (_, K, *kernel), (_, _, *out) = map(self._shape, (data, weights, node.output[0]))
+        (N, C, *size), (rows, K, *kernel), (_, _, *out) = map(self._shape, (data, weights, node.output[0]))
         attributes = _attributes(node)
+        groups = max(1, attributes.get("group", 1))
+        self._check_groups(node, C, rows // groups, rows, "weights")
         rank = len(size)
         (H, W), (R, S) = _two(size), _two(kernel)
         strides = _two(attributes.get("strides", [1] * rank))

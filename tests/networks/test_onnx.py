@@ -168,7 +168,7 @@ def test_dynamic_dimensions(tmp_path):
     assert sequence(None).load(tmp_path, batch=2, dimensions={"x[1]": 7}).macs == 2 * 7 * 32
     with pytest.raises(NetworkError, match=r"\[2, seq, 8\]: set dimensions=\{'seq': 128\}"):
         sequence("seq").load(tmp_path, batch=2)
-    with pytest.raises(NetworkError, match=r"set batch=1, dimensions=\{'x\[1\]': 128\}"):
+        with pytest.raises(NetworkError, match=r"set batch=1 \(--batch 1\), dimensions=\{'x\[1\]': 128\}"):
         sequence(None).load(tmp_path)
     with pytest.raises(NetworkError, match=r"no open dimension is called sek \(open: n, seq\)"):
         sequence("seq").load(tmp_path, batch=1, dimensions={"sek": 3})
@@ -616,3 +616,30 @@ def test_models_that_the_onnx_package_ships(file, macs, parameters):
     network = load(LIGHT / f"{file}.onnx")
     assert macs in (None, network.macs)
     assert parameters in (None, network.parameters)
+
+
+@pytest.mark.parametrize(
+    ("channels", "group", "message"),
+    [(5, 1, "weights take 3 x 1 groups"), (3, 2, "weights take 3 x 2 groups"), (3, 0, "group must be >= 1")],
+)
+def test_channels_and_groups_that_do_not_fit_the_weights(tmp_path, channels, group, message):
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=group)
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, channels, 8, 8]),
+        helper.make_tensor_value_info("w", TensorProto.FLOAT, [4, 3, 3, 3]),
+    ]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "k", "p", "q"])
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(helper.make_model(helper.make_graph([node], "g", inputs, [output])).SerializeToString())
+    with pytest.raises(NetworkError, match=message):
+        load(path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    node = helper.make_node("Relu", ["x"], ["y"])
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy"]
+    data = helper.make_model(helper.make_graph([node], "g", values[:1], values[1:])).SerializeToString()
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(data.replace(b"Relu", b"R\xb8lu"))
+    with pytest.raises(NetworkError):
+        load(path)
