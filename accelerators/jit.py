@@ -79,6 +79,22 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     before = config.CACHE_DIR
     config.CACHE_DIR = str(folder)
     try:
-        return numba.njit(cache=True)(function)
+        compiled = numba.njit(cache=True)(function)
     finally:
         config.CACHE_DIR = before
+    _survive_damage(compiled._cache)
+    return compiled
+
+
+def _survive_damage(cache: Any) -> None:
+    """Let a damaged cache file mean "compile again": numba itself would raise what unpickling it raises."""
+    load = cache.load_overload
+
+    def load_or_forget(signature: Any, target_context: Any) -> Any:
+        try:
+            return load(signature, target_context)
+        except Exception:
+            cache.flush()
+            return None
+
+    cache.load_overload = load_or_forget

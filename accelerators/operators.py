@@ -52,10 +52,20 @@ class Tensor:
 
 
 def _distinct_sums(rank: Rank, bounds: Mapping[str, int]) -> int:
-    """Number of distinct values of an affine sum over a box of indices, by shifting a bit set."""
+    """Number of distinct values of an affine sum over a box of indices.
+
+    Two dimensions: a value is shared by a chain (i, j), (i + b, j - a), .. with a, b the coprime coefficients, so there
+    are as many values as pairs without the links of the chains. More: by shifting a bit set.
+    """
+    active = [(bounds[dim], coefficient) for dim, coefficient in rank if bounds[dim] > 1]
+    if len(active) <= 1:
+        return math.prod(bound for bound, _ in active)
+    if len(active) == 2:
+        (m, first), (n, second) = active
+        divisor = math.gcd(first, second)
+        return m * n - max(0, m - second // divisor) * max(0, n - first // divisor)
     reachable = 1
-    for dim, coefficient in rank:
-        bound = bounds[dim]
+    for bound, coefficient in active:
         # Doubling: after a step the set holds the shifts 0..covered-1 of the one before.
         covered, base = 1, reachable
         while covered < bound:

@@ -53,3 +53,14 @@ def test_the_folder_is_named_by_all_kernel_sources(monkeypatch, tmp_path: Path) 
     (package / "two.py").write_text("")
     names.add(jit.cache_folder.__wrapped__().name)
     assert len(names) == 3
+
+
+def test_damaged_files_are_compiled_again(tmp_path: Path) -> None:
+    _run(tmp_path)
+    for ending in ("nbc", "nbi"):
+        damaged = list(tmp_path.glob(f"**/*.{ending}"))
+        assert damaged
+        for path in damaged:
+            path.write_bytes(b"\x27damaged")
+        assert _run(tmp_path).stdout == "1.0\n"
+    assert _run(tmp_path).stderr == ""

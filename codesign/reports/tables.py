@@ -29,7 +29,7 @@ def summary_table(result: Evaluation) -> Table:
     """One row per candidate."""
     table = Table(box=None)
     table.add_column("accelerator")
-    for column in ("energy mJ", "latency ms", "EDP mJ ms", "utilisation", "pJ/MAC", "inferences/s", "area mm2"):
+    for column in ("energy mJ", "latency ms", "EDP mJ ms", "utilisation", "pJ/MAC", "runs/s", "area mm2"):
         table.add_column(column, justify="right")
     table.add_column("bottleneck")
     for cost in result.results:

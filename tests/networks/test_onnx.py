@@ -168,7 +168,7 @@ def test_dynamic_dimensions(tmp_path):
     assert sequence(None).load(tmp_path, batch=2, dimensions={"x[1]": 7}).macs == 2 * 7 * 32
     with pytest.raises(NetworkError, match=r"\[2, seq, 8\]: set dimensions=\{'seq': 128\}"):
         sequence("seq").load(tmp_path, batch=2)
-        with pytest.raises(NetworkError, match=r"set batch=1 \(--batch 1\), dimensions=\{'x\[1\]': 128\}"):
+    with pytest.raises(NetworkError, match=r"set batch=1 \(--batch 1\), dimensions=\{'x\[1\]': 128\}"):
         sequence(None).load(tmp_path)
     with pytest.raises(NetworkError, match=r"no open dimension is called sek \(open: n, seq\)"):
         sequence("seq").load(tmp_path, batch=1, dimensions={"sek": 3})
