@@ -227,7 +227,7 @@ def conv2d(
     (sh, sw), (dh, dw) = _pair(stride, "stride"), _pair(dilation, "dilation")
     rows, columns = _window("P", "R", sh, dh), _window("Q", "S", sw, dw)
     return Operator(
-        "conv2d" if C * K > 1 or G == 1 else "depthwise",
+        "depthwise" if (C, K) == (1, 1) and G != 1 else "conv2d",
         (("N", N), ("G", G), ("K", K), ("C", C), ("P", P), ("Q", Q), ("R", R), ("S", S)),
         (
             Tensor("weights", "weights", ((("G", 1),), (("K", 1),), (("C", 1),), (("R", 1),), (("S", 1),))),

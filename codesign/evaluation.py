@@ -225,12 +225,15 @@ def evaluate(
     "latency"), evaluations and seed. ``fuse`` runs elementwise layers with their producer, ``pad`` lets mappings pad
     bounds that the array does not divide, ``bypass`` lets them skip levels.
 
-    Raises :class:`~codesign.networks.NetworkError` and :class:`~accelerators.documents.DocumentError`; hardware that
-    cannot run a layer is no error but part of the result.
+    Raises :class:`~codesign.networks.NetworkError`, :class:`~accelerators.documents.DocumentError`, and ValueError for
+    candidates with one name; hardware that cannot run a layer is no error but part of the result.
     """
     graph = network if isinstance(network, Network) else networks.load(str(network), **options)
     candidates = [on] if isinstance(on, SpatialAccelerator | str | Path) else list(on)
     loaded = [c if isinstance(c, SpatialAccelerator) else catalog.load(c) for c in candidates]
+    names = [hardware.name for hardware in loaded]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"on: at least one candidate, with different names (got {', '.join(names) or 'none'})")
     results = []
     for hardware in loaded:
         settings = {"objective": objective, "evaluations": evaluations, "seed": seed, "pad": pad, "bypass": bypass}

@@ -16,7 +16,7 @@ from accelerators.spatial.kernels.arrays import MappingArrays, select
 from accelerators.spatial.mapping import Mapping
 from accelerators.spatial.model import evaluate_packed
 from accelerators.spatial.problem import Problem
-from mappers._base import Mapper, Objective, scores
+from mappers._base import OBJECTIVES, Mapper, Objective, scores
 from mappers.local_search import LocalSearch
 from mappers.mapspace import Mapspace, paddings
 
@@ -72,8 +72,12 @@ def map_operator(
     """Find a good mapping of an operator.
 
     With ``pad``, bounds that the array does not divide may be padded; ghost work is charged. The result is a reason if
-    no valid mapping was found.
+    no valid mapping was found. Raises ValueError for an unknown objective and fewer than one evaluation.
     """
+    if objective not in OBJECTIVES:
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)} (got {objective!r})")
+    if evaluations < 1:
+        raise ValueError(f"evaluations must be >= 1 (got {evaluations})")
     make = mapper or LocalSearch
     try:
         problems = [Problem(accelerator, operator)]

@@ -49,12 +49,16 @@ class Problem:
     ``bounds`` pads dimensions: the mapping is evaluated exactly on the larger operator.
 
     Raises :class:`~accelerators.costs.InfeasibleError` if no mapping can exist: a tensor without a home, a word wider
-    than the MAC takes, counts that could leave 64 bits. Raises ValueError for an operator without MACs.
+    than the MAC takes, counts that could leave 64 bits. Raises ValueError for an operator without MACs and for bounds that
+    do not pad it.
     """
 
     def __init__(self, accelerator: SpatialAccelerator, operator: Operator, bounds: dict[str, int] | None = None):
         if operator.passes:
             raise ValueError(f"{operator} streams its tensors and has no loop nest to map")
+        for dim, bound in (bounds or {}).items():
+            if bound < operator.bound(dim) or dim not in operator.dims:
+                raise ValueError(f"{dim} of {operator} must be padded to at least {operator.bound(dim)} (got {bound})")
         self.accelerator = accelerator
         self.operator = operator
         self.padded = operator.with_bounds(bounds) if bounds else operator

@@ -109,6 +109,23 @@ def test_python_in_four_lines(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"on": []}, "at least one candidate"),
+        ({"on": ["eyeriss", "eyeriss"]}, "different names"),
+        ({"on": "eyeriss", "objective": "speed"}, "objective must be one of"),
+        ({"on": "eyeriss", "evaluations": 0}, "evaluations must be >= 1"),
+        ({"on": "eyeriss", "colour": 3}, "unknown option colour"),
+    ],
+)
+def test_wrong_arguments_from_python(settings: dict[str, object], message: str) -> None:
+    from codesign import evaluate
+
+    with pytest.raises(ValueError, match=message):
+        evaluate("ds_cnn", **settings)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         ("64 kB", "0", "tiny.yaml:10:15: levels[1].capacity: must be > 0 (got 0)"),
@@ -175,7 +192,7 @@ def test_a_layer_that_cannot_fit_names_the_level_and_the_words(tiny: Path) -> No
         (("evaluate", "nowhere.onnx", "--on", "TINY"), "nowhere.onnx"),
         (("evaluate", "resnet50", "--on", "TINY", "TINY"), "different names (got tiny twice)"),
         (("evaluate", "resnet50", "--on", "TINY", "--objective", "speed"), "must be one of edp, energy, latency"),
-        (("evaluate", "resnet50", "--on", "TINY", "--json", "/nonexistent/x.json"), "cannot be written"),
+        (("evaluate", "resnet50", "--on", "TINY", "--json", "/proc/nothing/x.json"), "cannot be written"),
         (("evaluate", "resnet50", "--on", "TINY", "--out", "/proc/nothing"), "cannot be written"),
         (("evaluate", "resnet50", "--on", "TINY", "--set", "sequence"), "NAME=NUMBER"),
         (("evaluate", "resnet50", "--on", "TINY", "--set", "sequence=3"), "unknown option sequence"),

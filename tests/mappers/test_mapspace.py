@@ -101,3 +101,9 @@ def test_paddings_are_larger_bounds() -> None:
     for bounds in found:
         assert all(n > problem.operator.bound(dim) for dim, n in bounds.items())
         assert "C" not in bounds
+
+
+@pytest.mark.parametrize("bounds", [{"K": 4}, {"Z": 9}])
+def test_bounds_that_do_not_pad(bounds: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be padded to at least"):
+        Problem(small_array(), conv2d(K=8, C=2, P=4, Q=1, R=3, S=1), bounds)
