@@ -135,7 +135,7 @@ def evaluate(
     if json_file:
         _write(json_file, result.to_json())
     if csv_file:
-        _write_csv(result, csv_file, layers=True)
+        _write(csv_file, result.to_csv())
     if out:
         _write_folder(result, out)
         console.print(f"results in {out}", highlight=False)
@@ -385,15 +385,15 @@ class _progress:  # noqa: N801 - used like a function
 
 
 def _writable_file(path: Path) -> None:
-    """Refuse a file that cannot be written before the work is done, and leave no trace."""
-    existed = path.exists()
+    """Refuse a file that cannot be written before the work is done."""
+    if path.is_dir():
+        raise _RefusedError(f"{path}: cannot be written: it is a folder")
+    part = path.with_name(f".{path.name}.part")
     try:
-        with path.open("a", encoding="utf-8"):
-            pass
+        part.touch()
+        part.unlink()
     except OSError as error:
         raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
-    if not existed:
-        path.unlink()
 
 
 def _writable_folder(path: Path) -> None:
@@ -407,23 +407,20 @@ def _writable_folder(path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
+    """Write a whole file or nothing: a run that is killed leaves the file of an earlier one as it was."""
+    part = path.with_name(f".{path.name}.part")
     try:
-        path.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
     except OSError as error:
-        raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def _write_csv(result: Evaluation, path: Path, layers: bool) -> None:
-    try:
-        result.write_csv(path, layers)
-    except OSError as error:
+        part.unlink(missing_ok=True)
         raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _write_folder(result: Evaluation, folder: Path) -> None:
     """summary.csv, layers.csv, results.json, and the loop nests per accelerator."""
-    _write_csv(result, folder / "summary.csv", layers=False)
-    _write_csv(result, folder / "layers.csv", layers=True)
+    _write(folder / "summary.csv", result.to_csv(layers=False))
+    _write(folder / "layers.csv", result.to_csv())
     _write(folder / "results.json", result.to_json())
     for network_cost in result.results:
         nests = []

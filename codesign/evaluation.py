@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -187,14 +188,15 @@ class Evaluation:
             indent=1,
         )
 
-    def write_csv(self, path: Path, layers: bool = True) -> None:
-        """Write the layers (or the totals) as CSV."""
+    def to_csv(self, layers: bool = True) -> str:
+        """The layers (or the totals) as CSV."""
         records = self.layer_records() if layers else self.records()
         columns = list(dict.fromkeys(key for record in records for key in record))
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(records)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+        return text.getvalue()
 
 
 def _mapping_record(layer: LayerCost) -> Record:

@@ -49,8 +49,8 @@ class Problem:
     ``bounds`` pads dimensions: the mapping is evaluated exactly on the larger operator.
 
     Raises :class:`~accelerators.costs.InfeasibleError` if no mapping can exist: a tensor without a home, a word wider
-    than the MAC takes, counts that could leave 64 bits. Raises ValueError for an operator without MACs and for bounds that
-    do not pad it.
+    than the MAC takes, counts that could leave 64 bits. Raises ValueError for an operator without MACs and for bounds
+    that do not pad it.
     """
 
     def __init__(self, accelerator: SpatialAccelerator, operator: Operator, bounds: dict[str, int] | None = None):
