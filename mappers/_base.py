@@ -3,9 +3,9 @@
 A mapper proposes batches of mappings and is told what they cost::
 
     mapper = LocalSearch(space, objective, seed)
-    while evaluations < budget:
+    while evaluations < budget and not mapper.finished:
         batch = mapper.ask()
-        mapper.tell(batch, problem.evaluate_batch(batch))
+        mapper.tell(batch, space.evaluate(batch), evaluations / budget)
 
 The driver (:mod:`mappers.search`) counts evaluations and keeps the best mapping. Budgets are evaluations,
 never seconds: the same seed gives the same result on every machine.
@@ -54,6 +54,8 @@ class Mapper(ABC):
 
     #: Name on the command line.
     name: str
+    #: Nothing is left to propose: all of the space has been tried or ruled out.
+    finished: bool = False
 
     def __init__(self, space: Mapspace, objective: Objective, seed: int):
         self.space = space

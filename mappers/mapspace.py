@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,8 +11,8 @@ from numpy.typing import NDArray
 
 from accelerators.costs import Infeasible, InfeasibleError
 from accelerators.spatial.constraints import Constraints
-from accelerators.spatial.kernels.arrays import AXES, MappingArrays, new_mappings
-from accelerators.spatial.problem import Problem
+from accelerators.spatial.kernels.arrays import AXES, UTILISATION, VALID, MappingArrays, new_mappings
+from accelerators.spatial.problem import BatchResult, Problem
 from mappers.kernels.moves import MapspaceArrays, draw_batch, outermost
 
 _UNBOUNDED = 2**62
@@ -44,12 +46,37 @@ class Mapspace:
         self.bypass = bypass
         self._check_names()
         self.arrays = self._build()
-        for slot, d in zip(*np.nonzero(self.arrays.min_factors > 1), strict=True):
-            if problem.operator_arrays.bounds[d] % self.arrays.min_factors[slot, d]:
-                self._refuse(f"a factor of {self.arrays.min_factors[slot, d]}", int(slot), int(d))
-        least = self.arrays.min_factors.prod(axis=0)
-        for d in np.nonzero(problem.operator_arrays.bounds % least)[0]:
-            self._refuse(f"factors of {least[d]} in all", -1, int(d))
+        for d in range(len(problem.dims)):
+            self._start_with_least_factors(d)
+        hardware = problem.hardware_arrays
+        #: Least number of MACs that a mapping must use.
+        self.min_macs = math.ceil(self.constraints.min_utilisation * hardware.axis_sizes.prod() - 1e-9)
+
+    def _start_with_least_factors(self, d: int) -> None:
+        """Place the smallest factors of a dimension that meet the least ones; they must leave a whole quotient."""
+        space = self.arrays
+        bound = int(self.problem.operator_arrays.bounds[d])
+        divisors = [n for n in range(1, bound + 1) if bound % n == 0]
+        slots = [int(slot) for slot in np.nonzero(space.min_factors[:, d] > 1)[0]]
+        options = []
+        for slot in slots:
+            least, most = int(space.min_factors[slot, d]), int(space.max_factors[slot, d])
+            options.append([n for n in divisors if least <= n <= most])
+            if not options[-1]:
+                wanted = f"a factor of {least}" if least == most else f"a factor of at least {least}"
+                self._refuse(wanted + (f" and at most {most}" if least < most < _UNBOUNDED else ""), slot, d)
+        # A product that divides the bound, the smallest first; few slots have least factors and few divisors meet them.
+        combinations = sorted(itertools.product(*options), key=math.prod)
+        chosen = next((c for c in combinations if bound % math.prod(c) == 0), None)
+        if chosen is None:
+            self._refuse(f"factors of {' and '.join(str(o[0]) for o in options)} at once", -1, d)
+            return
+        space.start_factors[slots, d] = chosen
+        used = prime_factors(math.prod(chosen))
+        for f in range(int(space.prime_counts[d])):
+            if int(space.primes[d, f]) in used:
+                used.remove(int(space.primes[d, f]))
+                space.start_primes[d, f] = 1
 
     def _refuse(self, what: str, slot: int, d: int) -> None:
         name = f"{self.constraints.name}{f': {self.slot_name(slot)}' if slot >= 0 else ''}"
@@ -61,6 +88,19 @@ class Mapspace:
                 {"name": name, "dimension": dim},
             )
         )
+
+    def evaluate(self, batch: MappingArrays) -> BatchResult:
+        """Evaluate a batch; mappings below the constraints' least utilisation are not valid (``UTILISATION``)."""
+        result = self.problem.evaluate_batch(batch)
+        if self.min_macs > 1:
+            macs = batch.factors[:, self.problem.shape[0] :].prod(axis=(1, 2))
+            idle = (result.status == VALID) & (macs < self.min_macs)
+            result.status[idle] = UTILISATION
+            result.facts[idle, 0] = macs[idle]
+            result.facts[idle, 1] = self.min_macs
+            result.energy_pj[idle] = np.inf
+            result.latency_cycles[idle] = -1
+        return result
 
     def _check_names(self) -> None:
         levels = {level.name: level for level in self.problem.accelerator.levels}
@@ -98,6 +138,8 @@ class Mapspace:
             prime_counts=np.array([len(found) for found in factors], np.int64),
             min_factors=np.ones((slots, dims), np.int64),
             max_factors=np.full((slots, dims), _UNBOUNDED, np.int64),
+            start_factors=np.ones((slots, dims), np.int64),
+            start_primes=primes.copy(),
             axis_sizes=np.zeros(slots, np.int64),
             order_rank=np.zeros((levels, dims), np.int64),
             usable=np.zeros(0, np.int64),
@@ -136,10 +178,11 @@ class Mapspace:
                     slot = levels + index * AXES + position
                     if limits.dims is not None and dim not in limits.dims:
                         arrays.max_factors[slot, d] = 1
-                    elif dim in limits.factors:
-                        arrays.min_factors[slot, d] = arrays.max_factors[slot, d] = min(bound, limits.factors[dim])
-                    elif dim in limits.max_factors:
-                        arrays.max_factors[slot, d] = min(arrays.max_factors[slot, d], limits.max_factors[dim])
+                        continue
+                    least = min(bound, limits.factors.get(dim, limits.min_factors.get(dim, 1)))
+                    most = least if dim in limits.factors else limits.max_factors.get(dim, _UNBOUNDED)
+                    arrays.min_factors[slot, d] = least
+                    arrays.max_factors[slot, d] = min(int(arrays.max_factors[slot, d]), most)
         usable: NDArray[np.bool_] = np.asarray((arrays.max_factors > 1).any(axis=1))
         usable[levels:] &= arrays.axis_sizes[levels:] > 1
         return arrays._replace(usable=np.nonzero(usable)[0], free_keep=np.argwhere(free_keep))

@@ -39,18 +39,17 @@ class MapResult:
 
 def search(mapper: Mapper, evaluations: int) -> tuple[MappingArrays | None, float, int, int]:
     """Run a mapper; returns (the best mapping as a batch of one, its score, evaluations, valid ones)."""
-    problem = mapper.space.problem
     best: MappingArrays | None = None
     best_score = np.inf
     done = valid = 0
-    while done < evaluations:
+    while done < evaluations and not mapper.finished:
         batch = mapper.ask()
-        result = problem.evaluate_batch(batch)
+        result = mapper.space.evaluate(batch)
         done += len(result.status)
         valid += int((result.status == arrays.VALID).sum())
         values = scores(result, mapper.objective)
-        i = int(np.argmin(values))
-        if values[i] < best_score:
+        if len(values) and values.min() < best_score:
+            i = int(np.argmin(values))
             best_score = float(values[i])
             best = select(batch, [i])
         mapper.tell(batch, result, min(1.0, done / evaluations))

@@ -19,6 +19,7 @@ class SpatialConstraint:
 
     dims: frozenset[str] | None = None
     factors: Mapping[str, int] = field(default_factory=dict)
+    min_factors: Mapping[str, int] = field(default_factory=dict)
     max_factors: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -45,7 +46,10 @@ class LevelConstraint:
 
 @dataclass(frozen=True)
 class Constraints:
-    """Restrictions by level name, under one name (the dataflow's)."""
+    """Restrictions by level name, under one name (the dataflow's).
+
+    ``min_utilisation`` is the least part of the MAC units that a mapping must use.
+    """
 
     name: str = "free"
     levels: Mapping[str, LevelConstraint] = field(default_factory=dict)
@@ -97,6 +101,9 @@ def _block_violations(rule: LevelConstraint, block: Block, roles: Mapping[str, s
                 yield f"{axis}.dims: {dim} may not be unrolled (got {dim}={factor})"
             if factor > limits.max_factors.get(dim, factor):
                 yield f"{axis}.max_factors: {dim} must be at most {limits.max_factors[dim]} (got {factor})"
+        for dim, least in limits.min_factors.items():
+            if unrolled.get(dim, 1) < least:
+                yield f"{axis}.min_factors: {dim} must be at least {least} (got {unrolled.get(dim, 1)})"
         for dim, wanted in limits.factors.items():
             if unrolled.get(dim, 1) != wanted:
                 yield f"{axis}.factors: {dim} must be {wanted} (got {unrolled.get(dim, 1)})"

@@ -202,6 +202,7 @@ class SpatialRuleSheet(StrictModel):
 
     unroll: list[Dim] | None = None
     factors: dict[Dim, Factor] = {}
+    min_factors: dict[Dim, Factor] = {}
     max_factors: dict[Dim, Factor] = {}
 
 
@@ -333,7 +334,7 @@ class _Builder:
                 if axis not in level.fanout:
                     known = ", ".join(level.fanout) or "none"
                     self.problem((*path, "axes", axis), f"must be an axis of {name}: {known}", key=True)
-                self._check_factors((*path, "axes", axis), limits.factors, {}, limits.max_factors)
+                self._check_factors((*path, "axes", axis), limits.factors, limits.min_factors, limits.max_factors)
             self._check_factors(path, rule.factors, rule.min_factors, rule.max_factors)
             self._check_distinct((*path, "innermost"), rule.innermost)
             self._check_distinct((*path, "outermost"), rule.outermost)
@@ -493,6 +494,7 @@ class _Builder:
                     axis: SpatialConstraint(
                         None if limits.unroll is None else frozenset(limits.unroll),
                         dict(limits.factors),
+                        dict(limits.min_factors),
                         dict(limits.max_factors),
                     )
                     for axis, limits in rule.axes.items()

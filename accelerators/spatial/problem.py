@@ -312,4 +312,10 @@ class Problem:
                 f"tiles do not fit into {level.name}: {short} words ({second} bits) short",
                 {"level": level.name, "bits_short": second, "words_short": short},
             )
+        if status == arrays.UTILISATION:
+            return Infeasible(
+                "constraint",
+                f"min_utilisation asks for {second} MAC units (got {first})",
+                {"name": "min_utilisation", "macs": first, "least": second},
+            )
         raise AssertionError(f"status {status} is not a reason")

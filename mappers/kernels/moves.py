@@ -26,6 +26,8 @@ class MapspaceArrays(NamedTuple):
     prime_counts: NDArray[np.int64]  # (D,)
     min_factors: NDArray[np.int64]  # (S, D)
     max_factors: NDArray[np.int64]  # (S, D); 1 where the dimension is not allowed
+    start_factors: NDArray[np.int64]  # (S, D); the smallest factors that meet min_factors and divide the bounds
+    start_primes: NDArray[np.int64]  # (D, F); what start_factors leave of primes, 1 where it is used up
     axis_sizes: NDArray[np.int64]  # (S,); 0 for temporal slots
     usable: NDArray[np.int64]  # (U,) the slots that any dimension may use; temporal ones first
     order_rank: NDArray[np.int64]  # (L, D); loops with a lower rank are outside those with a higher one
@@ -84,31 +86,20 @@ def _sort_by_rank(order_rank, order, i):
 
 @kernel
 def _start(space, mappings, i, left):
-    """Factors 1 but for the least ones, which take their primes out of ``left`` (D, F)."""
+    """The least factors everywhere; the primes that remain to be placed go to ``left`` (D, F)."""
     factors, order, keep = mappings.factors, mappings.order, mappings.keep
-    min_factors, max_factors, axis_sizes = space.min_factors, space.max_factors, space.axis_sizes
-    slots, dims = min_factors.shape
+    start_factors, start_primes = space.start_factors, space.start_primes
+    slots, dims = start_factors.shape
     for d in range(dims):
         for slot in range(slots):
-            factors[i, slot, d] = 1
+            factors[i, slot, d] = start_factors[slot, d]
         for f in range(left.shape[1]):
-            left[d, f] = space.primes[d, f]
+            left[d, f] = start_primes[d, f]
     for level in range(order.shape[1]):
         for d in range(dims):
             order[i, level, d] = d
         for t in range(keep.shape[2]):
             keep[i, level, t] = space.keep[level, t]
-    for d in range(dims):
-        for slot in range(slots):
-            if min_factors[slot, d] == 1:
-                continue
-            # The largest primes first, so that a least factor of 6 out of 2*2*3 becomes 6 and not 12.
-            for f in range(space.prime_counts[d] - 1, -1, -1):
-                prime = left[d, f]
-                wanted = prime > 1 and factors[i, slot, d] < min_factors[slot, d]
-                if wanted and _fits(max_factors, axis_sizes, factors, i, slot, d, prime):
-                    factors[i, slot, d] *= prime
-                    left[d, f] = 1
 
 
 @kernel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mappers import LocalSearch
-from tests.mappers.conformance import MapperConformance
+from mappers.testing import MapperConformance
 
 
 class TestLocalSearch(MapperConformance):

@@ -15,7 +15,7 @@ from accelerators.spatial.kernels.arrays import FACTORS, VALID
 from accelerators.spatial.problem import Problem
 from mappers import Mapspace, map_operator
 from mappers.mapspace import paddings, prime_factors
-from tests.mappers.conformance import small_array
+from mappers.testing import small_array
 
 
 @given(st.integers(1, 100_000))

@@ -21,6 +21,7 @@ AXIS = 3  # level * AXES + axis, dimension index that may not be unrolled there
 KEEP = 4  # level, tensor index that the level may not keep
 NO_HOME = 5  # tensor index, 0
 CAPACITY = 6  # level, bits short
+UTILISATION = 7  # MACs used, least number; set by a mapspace, never by the model
 
 #: Axes per fanout.
 AXES = 3

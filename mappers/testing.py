@@ -16,7 +16,7 @@ from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccel
 from accelerators.spatial.constraints import Constraints, LevelConstraint, violations
 from accelerators.spatial.model import evaluate
 from accelerators.spatial.problem import Problem
-from mappers import OBJECTIVES, Mapper, Mapspace, map_operator
+from mappers import OBJECTIVES, Mapper, Mapspace, Objective, map_operator
 from mappers._base import scores
 
 
@@ -40,7 +40,7 @@ OPERATORS = (
 )
 
 
-def enumerate_best(accelerator: SpatialAccelerator, operator: Operator, objective: str) -> float:
+def enumerate_best(accelerator: SpatialAccelerator, operator: Operator, objective: Objective) -> float:
     """The true optimum of a small problem, by trying every factorisation, order and unrolling."""
     problem = Problem(accelerator, operator)
     dims = len(problem.dims)
@@ -62,7 +62,7 @@ def enumerate_best(accelerator: SpatialAccelerator, operator: Operator, objectiv
         batch.order[:, 0] = [a for a, _ in pairs]
         batch.order[:, 1] = [b for _, b in pairs]
         batch.keep[:] = space.arrays.keep
-        best = min(best, float(scores(problem.evaluate_batch(batch), objective).min()))
+        best = min(best, float(scores(space.evaluate(batch), objective).min()))
     return best
 
 
@@ -73,7 +73,9 @@ class MapperConformance:
 
     @pytest.mark.parametrize("objective", OBJECTIVES)
     @pytest.mark.parametrize("operator", OPERATORS, ids=str)
-    def test_reaches_the_optimum_of_small_problems_and_never_less(self, operator: Operator, objective: str) -> None:
+    def test_reaches_the_optimum_of_small_problems_and_never_less(
+        self, operator: Operator, objective: Objective
+    ) -> None:
         accelerator = small_array()
         result = map_operator(
             accelerator, operator, mapper=self.mapper, objective=objective, evaluations=30_000, seed=3
@@ -94,7 +96,7 @@ class MapperConformance:
         here = map_operator(small_array(), OPERATORS[1], mapper=self.mapper, seed=11, evaluations=3000)
         assert not isinstance(here, Infeasible)
         program = (
-            "from tests.mappers.conformance import *\n"
+            "from mappers.testing import *\n"
             f"from {self.mapper.__module__} import {self.mapper.__name__} as M\n"
             "r = map_operator(small_array(), OPERATORS[1], mapper=M, seed=11, evaluations=3000)\n"
             "print(repr(str(r.mapping)), r.cost.energy_pj)"
