@@ -31,7 +31,6 @@ from accelerators.operators import Operator
 from accelerators.spatial.kernels.arrays import AXES, MappingArrays, new_mappings, select
 from accelerators.spatial.problem import BatchResult, Problem
 from mappers._base import Mapper, Objective
-from mappers.kernels import bounds as bounds_kernels
 from mappers.kernels.bounds import READ, SHARED, WRITE, Metrics, boundary_weights, fitting_nodes, level_bounds
 from mappers.kernels.branch_and_bound import (
     EDP,
@@ -42,6 +41,7 @@ from mappers.kernels.branch_and_bound import (
     explore_unrollings,
     unrolling_bounds,
 )
+from mappers.kernels.chains import Chains, grow_chains, new_chains
 from mappers.kernels.lattice import LatticeArrays, combine_axes, fill_nodes, least_of_multiples, unroll_axis
 from mappers.kernels.loop_orders import OrderPool, new_pool
 from mappers.mapspace import Mapspace, prime_factors
@@ -136,6 +136,7 @@ def _lattice(problem: Problem) -> _Lattice:
         strides=np.array([math.prod(e + 1 for e in exponents[:b]) for b in range(len(bases))], np.int64),
         exponents=np.array(exponents, np.int64),
         extents=np.empty((size, dims), np.int64),
+        sizes=np.empty((size, dims)),
         volumes=np.empty((size, tensors), np.int64),
         flows=np.empty((size, tensors)),
         window_of=window_of,
@@ -238,7 +239,10 @@ def _unrollings(space: Mapspace, lattice: LatticeArrays) -> _Unrollings:
 
 @dataclass
 class _Pattern:
-    """One choice of what the levels keep, with its unrollings in the order of their bounds."""
+    """One choice of what the levels keep and of the factors at the MACs' fanout, unrollings in the order of their bounds.
+
+    ``chains`` are the tiles inside an element, found when they are first needed.
+    """
 
     keep: NDArray[np.bool_]
     parent_of_output: NDArray[np.int64]
@@ -249,6 +253,9 @@ class _Pattern:
     lower_bounds: NDArray[np.float64]
     ranking: NDArray[np.int64]
     unfinished: NDArray[np.bool_]
+    mac_node: int
+    crossing: NDArray[np.int64]
+    chains: tuple[Chains, NDArray[np.int64]] | None = None
     position: int = 0
 
     @property
@@ -332,9 +339,12 @@ class BranchAndBound:
         )
         self._last_order = np.argsort(arrays.order_rank[levels - 1], kind="stable").astype(np.int64)
         self._pool = _order_pool(arrays.order_rank, self.lattice.irrelevant, self.lattice.arrays.window_of)
-        # Levels out to here lie outside of all fanouts: what they cost does not depend on the unrolling.
-        self._outer_level = min([*self.unrollings.levels.tolist(), levels - 1])
-        self._fits: dict[tuple[int, bytes], NDArray[np.int64]] = {}
+        # Levels from here inwards have no fanout between them, levels out to the other lie outside of all fanouts.
+        between = [level for level in self.unrollings.levels.tolist() if level < levels - 1]
+        self._inside_level = between[-1] + 1 if between else levels - 1
+        self._outer_level = between[0] if between else levels - 2
+        self._chains: dict[tuple[int, bytes], tuple[Chains, NDArray[np.int64]]] = {}
+        self._fits: dict[tuple[int, bytes, bool], NDArray[np.int64]] = {}
         self._tables: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         windows = self.lattice.arrays.window_ratios.shape[1]
         size = self.lattice.size
@@ -344,6 +354,8 @@ class BranchAndBound:
             settled=np.zeros((levels + 1, rows)),
             open_values=np.zeros((levels + 1, tensors, rows)),
             open_ratios=np.ones((levels + 1, windows)),
+            open_widths=np.ones((levels + 1, windows)),
+            slides=np.ones((levels + 1, windows)),
             closing=np.zeros((levels + 1, rows)),
             closes=np.zeros((levels + 1, tensors), np.bool_),
             ramp=np.zeros(levels + 1),
@@ -355,7 +367,8 @@ class BranchAndBound:
             energy_pj=np.zeros(_BATCH),
             cycles=np.zeros(_BATCH, np.int64),
         )
-        self.patterns = sorted((self._pattern(keep) for keep in self._keeps()), key=lambda pattern: pattern.bound)
+        found = [pattern for keep in self._keeps() for pattern in self._patterns(keep)]
+        self.patterns = sorted(found, key=lambda pattern: pattern.bound)
         self.root_bound = self.patterns[0].bound if self.patterns else math.inf
 
     def _keeps(self) -> Iterator[NDArray[np.bool_]]:
@@ -367,8 +380,9 @@ class BranchAndBound:
             if keep.any(axis=0).all():
                 yield keep
 
-    def _fitting(self, level: int, keep: NDArray[np.bool_]) -> NDArray[np.int64]:
-        key = level, keep[level].tobytes()
+    def _fitting(self, level: int, keep: NDArray[np.bool_], surely: bool = False) -> NDArray[np.int64]:
+        """The tiles that can fit a level, or those that fit whatever outputs are partial sums."""
+        key = level, keep[level].tobytes(), surely
         if key not in self._fits:
             arrays, problem = self.space.arrays, self.problem
             count = problem.shape[0]
@@ -395,12 +409,13 @@ class BranchAndBound:
                 self.lattice.arrays.volumes,
                 np.ceil(least - 1e-9).astype(np.int64),
                 most.astype(np.int64),
+                surely,
                 fits,
             )
             self._fits[key] = np.nonzero(fits)[0]
         return self._fits[key]
 
-    def _pattern(self, keep: NDArray[np.bool_]) -> _Pattern:
+    def _patterns(self, keep: NDArray[np.bool_]) -> Iterator[_Pattern]:
         problem, lattice = self.problem, self.lattice.arrays
         levels, dims, tensors = problem.shape
         rows = len(self._weights[3])
@@ -439,17 +454,104 @@ class BranchAndBound:
             lower_bounds,
         )
         ranking = np.argsort(lower_bounds, kind="stable")
-        return _Pattern(
-            keep,
-            parent_of_output,
-            fitting,
-            np.array([len(found) for found in lists], np.int64),
-            least_here,
-            least_outside,
-            lower_bounds,
-            ranking[: int(np.isfinite(lower_bounds).sum())],
-            np.zeros(len(lower_bounds), np.bool_),
+        ranking = ranking[: int(np.isfinite(lower_bounds).sum())]
+        inside = keep[self._inside_level :]
+        crossing = np.where(inside.any(axis=0), self._inside_level + inside.argmax(axis=0), -1)
+        at_macs = np.zeros(len(ranking), np.int64)
+        if levels - 1 in unrollings.levels:
+            at_macs = unrollings.nodes[ranking, -1]
+        for node in np.unique(at_macs):
+            yield _Pattern(
+                keep,
+                parent_of_output,
+                fitting,
+                np.array([len(found) for found in lists], np.int64),
+                least_here,
+                least_outside,
+                lower_bounds,
+                ranking[at_macs == node],
+                np.zeros(len(lower_bounds), np.bool_),
+                int(node),
+                crossing,
+            )
+
+    def _chains_of(self, pattern: _Pattern) -> tuple[Chains, NDArray[np.int64]]:
+        """All undominated chains of tiles inside an element, and those of its outermost level, sorted by tile."""
+        inside = self._inside_level
+        key = pattern.mac_node, pattern.keep[inside:].tobytes()
+        if key in self._chains:
+            return self._chains[key]
+        problem, lattice = self.problem, self.lattice.arrays
+        levels, dims, tensors = problem.shape
+        rows = len(self._weights[3])
+        unrolled = np.ones((levels, dims), np.int64)
+        unrolled[levels - 1] = lattice.extents[pattern.mac_node]
+        boundary_weights(
+            problem.operator_arrays,
+            problem.hardware_arrays,
+            self.metrics,
+            lattice.extents,
+            self.lattice.plain_output,
+            self.lattice.output_words,
+            pattern.keep,
+            unrolled,
+            np.zeros(levels),
+            *self._weights,
         )
+        inside_weights = self._weights[0].copy()
+        size = max(4096, 4 * int(pattern.fitting_counts[inside:].sum()))
+        found: tuple[Chains, NDArray[np.int64]] | None = None
+        while found is None:
+            found = self._grow(pattern, new_chains(size, tensors, rows), inside_weights)
+            size *= 4
+        self._chains[key] = found
+        return found
+
+    def _grow(
+        self, pattern: _Pattern, chains: Chains, inside_weights: NDArray[np.float64]
+    ) -> tuple[Chains, NDArray[np.int64]] | None:
+        problem, lattice, space = self.problem, self.lattice.arrays, self.space.arrays
+        levels = problem.shape[0]
+        heads = np.full(self.lattice.size, -1, np.int64)
+        starts = np.array([pattern.mac_node], np.int64)
+        for level in range(levels - 1, self._inside_level - 1, -1):
+            fits, surely = np.zeros((2, self.lattice.size), np.bool_)
+            fits[self._fitting(level, pattern.keep)] = True
+            surely[self._fitting(level, pattern.keep, surely=True)] = True
+            multiples = np.where(fits, 0.0, 1.0)
+            least_of_multiples(lattice.strides, lattice.exponents, multiples)
+            inner_heads, heads = heads, np.full(self.lattice.size, -1, np.int64)
+            complete = grow_chains(
+                problem.operator_arrays,
+                lattice,
+                self.lattice.irrelevant,
+                space.order_rank,
+                space.min_factors[:levels],
+                space.max_factors[:levels],
+                pattern.keep,
+                pattern.crossing,
+                inside_weights,
+                level,
+                level == levels - 1,
+                pattern.mac_node,
+                starts,
+                inner_heads,
+                fits,
+                multiples > 0,
+                surely,
+                chains,
+                heads,
+            )
+            if not complete:
+                return None
+            starts = np.nonzero(heads >= 0)[0]
+        tops = []
+        for node in starts:
+            chain = int(heads[node])
+            while chain >= 0:
+                tops.append(chain)
+                chain = int(chains.following[chain])
+        return chains, np.array(tops, np.int64)
 
     def _outer_tables(
         self,
@@ -468,6 +570,9 @@ class BranchAndBound:
         rows = len(self._weights[3])
         least_here, least_outside = np.full((2, levels, rows + 1, self.lattice.size), np.inf)
         least_outside[0] = 0.0
+        # Without ramps their row stays 0.
+        if not problem.hardware_arrays.ramp_cycles.any():
+            least_here[:, rows] = least_outside[:, rows] = 0.0
         unrolled = np.ones((levels, dims), np.int64)
         boundary_weights(
             problem.operator_arrays,
@@ -486,6 +591,7 @@ class BranchAndBound:
             level_bounds(
                 problem.operator_arrays,
                 lattice.extents,
+                lattice.sizes,
                 lattice.flows,
                 lattice.window_of,
                 lattice.window_ratios,
@@ -545,6 +651,8 @@ class BranchAndBound:
     def _explore(self, pattern: _Pattern, first: int, last: int, node_limit: int) -> int:
         problem, arrays = self.problem, self.space.arrays
         counts, energy = problem.scratch()
+        if pattern.chains is None:
+            pattern.chains = self._chains_of(pattern)
         levels = problem.shape[0]
         return int(
             explore_unrollings(
@@ -571,6 +679,11 @@ class BranchAndBound:
                 self.unrollings.axis_nodes,
                 self.unrollings.half_extents,
                 self._outer_level,
+                self._inside_level,
+                pattern.crossing,
+                *pattern.chains,
+                np.empty((len(pattern.chains[1]), len(self._weights[3]))),
+                np.empty(len(pattern.chains[1]), np.bool_),
                 pattern.lower_bounds,
                 pattern.ranking,
                 first,

@@ -301,9 +301,76 @@ def least_cost(values, remaining, irrelevant, window_of, ratios, rank, scratch, 
 
 
 @kernel
+def window_widths(coefficients, window_of, extents, node, widths):
+    """Extents of a tile along every window."""
+    for w in range(widths.size):
+        widths[w] = 1.0
+    for t in range(window_of.shape[0]):
+        for d in range(window_of.shape[1]):
+            if window_of[t, d] >= 0:
+                widths[window_of[t, d]] += coefficients[t, d] * (extents[node, d] - 1)
+
+
+@kernel
+def slide_ratios(factor, extents, inner, unrolled, coefficients, irrelevant, window_of, widths, ratios, outermost, result):
+    """Least part of a flow that remains if a tensor slides at a level with loops ``factor`` (D,) around the node ``inner``.
+
+    ``ratios`` (W,) hold whatever the loops further out do. If a loop at this level moves the tensor in another rank, or
+    there is nothing further out, a slide stays within the level: with tiles of ``widths`` (W,) it needs at least the
+    union of their positions. ``unrolled`` (D,) is the fanout between; writes ``result`` (W,).
+    """
+    tensors, dims = irrelevant.shape
+    for w in range(ratios.size):
+        result[w] = ratios[w]
+    for t in range(tensors):
+        for d in range(dims):
+            w = window_of[t, d]
+            if w < 0 or factor[d] <= 1:
+                continue
+            stays = outermost
+            partner = -1
+            for other in range(dims):
+                if factor[other] > 1 and other != d and not irrelevant[t, other]:
+                    if window_of[t, other] != w:
+                        stays = True
+                    elif partner < 0:
+                        partner = other
+                    else:
+                        partner = dims
+            if not stays or (0 <= partner < d):
+                continue
+            width = widths[w]
+            step = coefficients[t, d] * extents[inner, d] * unrolled[d]
+            union = width + (factor[d] - 1) * min(step, width)
+            steps = factor[d] * 1.0
+            if partner == dims:
+                # Three loops in one rank: at least what the longest of them needs.
+                for other in range(dims):
+                    if window_of[t, other] == w and factor[other] > 1 and other != d:
+                        far = coefficients[t, other] * extents[inner, other] * unrolled[other]
+                        union = max(union, width + (factor[other] - 1) * min(far, width))
+                        steps *= factor[other]
+            elif partner >= 0:
+                far = coefficients[t, partner] * extents[inner, partner] * unrolled[partner]
+                near, count, many = step, factor[d], factor[partner]
+                if far < near:
+                    near, far = far, near
+                    count, many = many, count
+                alone = width + (many - 1) * min(far, width)
+                union = width + (count - 1) * min(near, width)
+                if near <= width:
+                    union += (many - 1) * min(far, union)
+                else:
+                    union = max(union, alone)
+                steps *= factor[partner]
+            result[w] = max(result[w], min(1.0, union / (width * steps)))
+
+
+@kernel
 def level_bounds(
     operator,
     extents,
+    sizes,
     flows,
     window_of,
     window_ratios,
@@ -327,7 +394,7 @@ def level_bounds(
     ``above`` (D,) are the spatial factors of all fanouts outside, ``shift`` the node of the fanout just above, ``rank``
     (D,) the ranks of the loops just above (see :func:`least_cost`),
     ``outer`` (M+1, n) the least of all multiples for the next level out (rows: metrics, then ramp cycles). Writes
-    ``table`` (M+1, n), inf for other nodes.
+    ``table`` (M+1, n), inf for other nodes; its last row stays 0 if no level has a ramp.
     """
     bounds, is_reduction = operator.bounds, operator.is_reduction
     coefficients, ranks = operator.coefficients, operator.ranks
@@ -335,13 +402,15 @@ def level_bounds(
     tensors, dims = irrelevant.shape
     rows = weights.shape[0]
     output = tensors - 1
-    table[:] = np.inf
+    ramped = ramp_cycles.any()
+    table[: rows + ramped] = np.inf
     values = np.zeros((tensors, rows))
     remaining = np.ones(dims)
     least = np.empty(rows)
     scratch = np.empty(tensors)
     windows = window_ratios.shape[1]
-    ratios = np.ones(max(1, windows))
+    ratios = np.ones(windows)
+    widths = np.ones(windows)
     between = np.ones(dims, np.int64)
     for d in range(dims):
         for inner in range(parent_of_output + 1, level):
@@ -352,18 +421,33 @@ def level_bounds(
         tiles = 1.0
         done = True
         for d in range(dims):
-            steps = bounds[d] // extents[node, d]
-            if steps % above[d] != 0:
+            left = bounds[d] / (sizes[node, d] * above[d])
+            if left != np.floor(left):
                 good = False
                 break
-            remaining[d] = steps // above[d]
-            tiles *= remaining[d]
+            remaining[d] = left
+            tiles *= left
             if is_reduction[d] and extents[node, d] * between[d] != bounds[d]:
                 done = False
         if not good:
             continue
         for w in range(windows):
             ratios[w] = window_ratios[node, w]
+        if level == 1 and windows > 0:
+            window_widths(coefficients, window_of, extents, node, widths)
+            slide_ratios(
+                remaining,
+                extents,
+                node,
+                unrolled[0],
+                coefficients,
+                irrelevant,
+                window_of,
+                widths,
+                window_ratios[node],
+                True,
+                ratios,
+            )
         for t in range(tensors):
             groups = 0.0
             if slopes[0, level, t] != 0.0:
@@ -378,21 +462,23 @@ def level_bounds(
         far = node + shift
         for m in range(rows):
             table[m, node] = least[m] + outer[m, far]
-        table[rows, node] = ramp_cycles[level] * tiles + outer[rows, far]
+        if ramped:
+            table[rows, node] = ramp_cycles[level] * tiles + outer[rows, far]
 
 
 @kernel
-def fitting_nodes(operator, capacity_bits, level, keep, extents, volumes, least, most, fits):
+def fitting_nodes(operator, capacity_bits, level, keep, extents, volumes, least, most, surely, fits):
     """Mark the tiles that can fit a level: what it keeps within its capacity, extents within ``least`` and ``most``.
 
-    Partial sums count at the output's width only where a tile holds all of the reductions: a necessary condition.
+    Outputs count at their own width where a tile holds all of the reductions, which is a necessary condition, unless
+    ``surely``: then at the width of partial sums, which is a sufficient one.
     """
     bounds, is_reduction, bits = operator.bounds, operator.is_reduction, operator.bits
     nodes, dims = extents.shape
     tensors = volumes.shape[1]
     output = tensors - 1
     for node in range(nodes):
-        done = True
+        done = not surely
         good = True
         for d in range(dims):
             if is_reduction[d] and extents[node, d] != bounds[d]:

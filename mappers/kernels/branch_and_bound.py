@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from accelerators.jit import kernel
 from accelerators.spatial.kernels.arrays import AXES, VALID, MappingArrays
 from accelerators.spatial.kernels.evaluation import evaluate_batch
-from mappers.kernels.bounds import boundary_weights, groups_at, least_cost, level_bounds
+from mappers.kernels.bounds import boundary_weights, groups_at, least_cost, level_bounds, slide_ratios, window_widths
 from mappers.kernels.lattice import least_of_multiples
+from mappers.kernels.chains import bound_chains
 from mappers.kernels.loop_orders import generate_orders
 
 #: Bounds are compared with this part of the best score: what they drop could be better by rounding only.
@@ -38,7 +39,9 @@ class Workspace(NamedTuple):
     candidate_bounds: NDArray[np.float64]  # (C, n)
     settled: NDArray[np.float64]  # (C, M)
     open_values: NDArray[np.float64]  # (C, T, M)
-    open_ratios: NDArray[np.float64]  # (C, W)
+    open_ratios: NDArray[np.float64]  # (C, W) least part that remains if the open tensor slides as far as it can
+    open_widths: NDArray[np.float64]  # (C, W) largest open tile
+    slides: NDArray[np.float64]  # (C, W) least part that remains of what is settled by sliding at a level
     closing: NDArray[np.float64]  # (C, M) what was settled at a level
     closes: NDArray[np.bool_]  # (C, T)
     ramp: NDArray[np.float64]  # (C,)
@@ -91,6 +94,7 @@ def explore(
     done_weights,
     slopes,
     constants,
+    forced,
     least_here,
     least_outside,
     pool,
@@ -109,7 +113,7 @@ def explore(
     where factors are limited at all, ``last_order`` (D,) is an order that the innermost level allows (it moves nothing
     there).
     ``shifts`` (L,) are the nodes of the unrolled factors, ``axis_factors`` (L * AXES, D) how they are spread over the
-    axes, ``least_here`` and ``least_outside`` (L, M+1, n) the tables of :func:`~mappers.kernels.bounds.level_bounds`
+    axes, ``forced`` (L,) tiles that are chosen already (those of the inner levels; -1 elsewhere), ``least_here`` and ``least_outside`` (L, M+1, n) the tables of :func:`~mappers.kernels.bounds.level_bounds`
     with and without their suffix minimum. ``tally`` (4,) counts tiles bounded, tile choices completed, mappings
     evaluated and valid ones. Returns False if ``node_limit`` tiles were bounded before the end.
     """
@@ -117,11 +121,12 @@ def explore(
     is_reduction = operator.is_reduction
     coefficients, ranks = operator.coefficients, operator.ranks
     rank_sizes, rank_dims = operator.rank_sizes, operator.rank_dims
-    extents, flows = lattice.extents, lattice.flows
+    extents, sizes, flows = lattice.extents, lattice.sizes, lattice.flows
     strides, exponents = lattice.strides, lattice.exponents
     window_of, window_ratios = lattice.window_of, lattice.window_ratios
     candidates, candidate_bounds = work.candidates, work.candidate_bounds
     settled, open_values, open_ratios = work.settled, work.open_values, work.open_ratios
+    open_widths, slides = work.open_widths, work.slides
     closing, closes, ramps, nodes_at = work.closing, work.closes, work.ramp, work.node
     kept_orders = work.orders
     batch_factors, batch_order, batch_keep = work.batch.factors, work.batch.order, work.batch.keep
@@ -158,10 +163,13 @@ def explore(
         settled[levels, m] = constants[m]
     open_values[levels] = 0.0
     open_ratios[levels] = 1.0
+    open_widths[levels] = 1.0
+    widths = np.ones(windows)
 
     position = np.zeros(levels + 1, np.int64)
     count = np.zeros(levels + 1, np.int64)
-    factor = np.ones(dims, np.int64)
+    factor = np.ones(dims)
+    below = np.ones((levels, dims))  # extents below the loops of a level: the inner tile times the fanout
     remaining = np.ones(dims)
     least = np.empty(rows)
     scratch = np.empty(tensors)
@@ -185,9 +193,16 @@ def explore(
             for d in range(dims):
                 if (bounds[d] // extents[inner, d]) % unrolled[level, d] != 0:
                     fits = False
+                below[level, d] = sizes[inner, d] * unrolled[level, d]
             count[level] = 0
             position[level] = 0
             if not fits:
+                expanding = False
+                continue
+            if forced[level] >= 0:
+                candidates[level, 0] = forced[level]
+                candidate_bounds[level, 0] = -np.inf
+                count[level] = 1
                 expanding = False
                 continue
             for b in range(strides.size):
@@ -237,8 +252,7 @@ def explore(
                 tiles = 1.0
                 done = True
                 for d in range(dims):
-                    factor[d] = extents[node, d] // (extents[inner, d] * unrolled[level, d])
-                    remaining[d] = factor[d]
+                    factor[d] = sizes[node, d] / below[level, d]
                     if is_reduction[d] and extents[node, d] * between[level, d] != bounds[d]:
                         done = False
                 if level_limited[level]:
@@ -261,7 +275,7 @@ def explore(
                             is_open = True
                     if is_open:
                         for d in range(dims):
-                            if factor[d] > 1:
+                            if factor[d] > 1.0:
                                 if irrelevant[t, d]:
                                     inert *= factor[d]
                                 else:
@@ -275,23 +289,14 @@ def explore(
                     for d in range(dims):
                         window = window_of[t, d]
                         if window >= 0:
-                            open_ratios[level, window] = open_ratios[level + 1, window] if is_open and not shuts else 1.0
-                if any_closes:
-                    least_cost(
-                        closing_values,
-                        remaining,
-                        irrelevant,
-                        window_of,
-                        open_ratios[level + 1],
-                        order_rank[level],
-                        scratch,
-                        closing[level],
-                    )
-                else:
-                    closing[level] = 0.0
+                            carried = is_open and not shuts
+                            open_ratios[level, window] = open_ratios[level + 1, window] if carried else 1.0
+                            open_widths[level, window] = open_widths[level + 1, window] if carried else 1.0
                 # What this level receives itself.
+                if windows > 0:
+                    window_widths(coefficients, window_of, extents, node, widths)
                 for d in range(dims):
-                    remaining[d] = bounds[d] // (extents[node, d] * above[level, d])
+                    remaining[d] = bounds[d] / (sizes[node, d] * above[level, d])
                     tiles *= remaining[d]
                 for t in range(tensors):
                     receives = False
@@ -314,38 +319,89 @@ def explore(
                             if window >= 0:
                                 ratio = window_ratios[node, window]
                                 open_ratios[level, window] = min(open_ratios[level, window], ratio)
-                least_cost(
-                    open_values[level],
-                    remaining,
-                    irrelevant,
-                    window_of,
-                    open_ratios[level],
-                    order_rank[0] if level == 1 else any_rank,
-                    scratch,
-                    least,
-                )
+                                open_widths[level, window] = max(open_widths[level, window], widths[window])
                 far = node + shifts[level - 1]
                 ramps[level] = ramps[level + 1] + ramp_cycles[level] * tiles
-                slowest = base
-                cost = 0.0
-                for m in range(rows):
-                    settled[level, m] = settled[level + 1, m] + closing[level, m]
-                    total = settled[level, m] + least[m]
-                    if level > 1:
-                        total += least_outside[level - 1, m, far]
-                    if m == 0:
-                        cost = total
-                    else:
-                        slowest = max(slowest, total)
-                slowest += ramps[level]
-                if level > 1:
-                    slowest += least_outside[level - 1, rows, far]
-                bound = score_of(kind, energy_weight, cycles_weight, cost + leakage * slowest, slowest)
-                if expanding:
-                    if bound < threshold and slowest <= max_cycles:
-                        candidates[level, count[level]] = node
-                        candidate_bounds[level, count[level]] = bound
-                        count[level] += 1
+                # First as if tiles slid as far as they can, then, if that is not enough, as far as the loops known so
+                # far let them.
+                for refined in range(2):
+                    if refined:
+                        if windows == 0:
+                            break
+                        if any_closes:
+                            slide_ratios(
+                                factor,
+                                extents,
+                                inner,
+                                unrolled[level],
+                                coefficients,
+                                irrelevant,
+                                window_of,
+                                open_widths[level + 1],
+                                open_ratios[level + 1],
+                                False,
+                                slides[level],
+                            )
+                        if level == 1:
+                            slide_ratios(
+                                remaining,
+                                extents,
+                                node,
+                                unrolled[0],
+                                coefficients,
+                                irrelevant,
+                                window_of,
+                                open_widths[1],
+                                open_ratios[1],
+                                True,
+                                slides[0],
+                            )
+                    if any_closes:
+                        least_cost(
+                            closing_values,
+                            factor,
+                            irrelevant,
+                            window_of,
+                            slides[level] if refined else open_ratios[level + 1],
+                            order_rank[level],
+                            scratch,
+                            closing[level],
+                        )
+                    elif not refined:
+                        closing[level] = 0.0
+                    if not refined or level == 1:
+                        least_cost(
+                            open_values[level],
+                            remaining,
+                            irrelevant,
+                            window_of,
+                            slides[0] if refined else open_ratios[level],
+                            order_rank[0] if level == 1 else any_rank,
+                            scratch,
+                            least,
+                        )
+                    slowest = base
+                    cost = 0.0
+                    for m in range(rows):
+                        settled[level, m] = settled[level + 1, m] + closing[level, m]
+                        total = settled[level, m] + least[m]
+                        if level > 1 and forced[level - 1] < 0:
+                            total += least_outside[level - 1, m, far]
+                        if m == 0:
+                            cost = total
+                        else:
+                            slowest = max(slowest, total)
+                    slowest += ramps[level]
+                    if level > 1 and forced[level - 1] < 0:
+                        slowest += least_outside[level - 1, rows, far]
+                    bound = score_of(kind, energy_weight, cycles_weight, cost + leakage * slowest, slowest)
+                    if bound >= threshold or slowest > max_cycles:
+                        good = False
+                        break
+                if expanding and good:
+                    candidates[level, count[level]] = node
+                    candidate_bounds[level, count[level]] = bound
+                    count[level] += 1
             if expanding:
                 # The next multiple; if no multiple of this one is worth a look, leave out all that only multiply it by
                 # the bases up to the one that was multiplied last.
@@ -372,6 +428,8 @@ def explore(
                         candidates[level, :n] = candidates[level, :n][ranking]
                         candidate_bounds[level, :n] = candidate_bounds[level, :n][ranking]
                     expanding = False
+                continue
+            if not good:
                 continue
             # A tile was taken.
             nodes_at[level] = node
@@ -439,7 +497,7 @@ def explore(
                                 first_slide = pool.slides[k, t, 0]
                                 ratio = 1.0
                                 if first_slide >= 0:
-                                    ratio = open_ratios[outer + 1, window_of[t, first_slide]]
+                                    ratio = slides[outer, window_of[t, first_slide]]
                                 here += value * ratio / reuse
                             elif outer == 0:
                                 inert = 1.0
@@ -673,6 +731,12 @@ def explore_unrollings(
     axis_nodes,
     half_extents,
     outer_level,
+    inside_level,
+    crossing,
+    chains,
+    tops,
+    chain_bounds,
+    tops_fit,
     lower_bounds,
     ranking,
     first,
@@ -701,6 +765,8 @@ def explore_unrollings(
     Returns the position of the first one that was not looked at: ``last``, or before it the first whose lower bound
     says that it and all after it cannot beat the best. Those that took more than ``node_limit`` nodes are marked in
     ``unfinished`` (x,). ``fitting`` (L, n) lists the tiles that fit each level.
+    ``tops`` are the chains of the levels from ``inside_level`` inwards (all unrollings of one call share the fanout of
+    the MACs), ``chain_bounds`` and ``tops_fit`` scratch for them.
     """
     levels, tensors = keep.shape
     dims = operator.bounds.size
@@ -712,6 +778,11 @@ def explore_unrollings(
     above = np.ones(dims, np.int64)
     axis_factors = np.ones((levels * AXES, dims), np.int64)
     any_rank = np.zeros(dims, np.int64)
+    inside_above = np.ones(dims, np.int64)
+    scales = np.ones(rows)
+    forced = np.full(levels, -1, np.int64)
+    chosen = np.zeros(tops.size, np.int64)
+    ramped = 1 if hardware.ramp_cycles.any() else 0
     for position in range(first, last):
         x = ranking[position]
         if lower_bounds[x] >= best.score[0] * SAFETY:
@@ -745,11 +816,14 @@ def explore_unrollings(
         for level in range(1, levels):
             for d in range(dims):
                 above[d] *= unrolled[level - 1, d]
-            if level <= outer_level:
+            if level == inside_level:
+                inside_above[:] = above
+            if level <= outer_level or level >= inside_level:
                 continue
             level_bounds(
                 operator,
                 extents,
+                lattice.sizes,
                 lattice.flows,
                 lattice.window_of,
                 lattice.window_ratios,
@@ -768,41 +842,105 @@ def explore_unrollings(
                 least_outside[level - 1],
                 least_here[level],
             )
-            for m in range(rows + 1):
+            for m in range(rows + ramped):
                 least_outside[level, m] = least_here[level, m]
                 least_of_multiples(lattice.strides, lattice.exponents, least_outside[level, m])
-        finished = explore(
+        for m in range(rows):
+            scales[m] = 1.0
+            if m > 0:
+                scales[m] = 1.0 / instances[metrics.level[m - 1]]
+        shift = shifts[inside_level - 1]
+        bound_chains(
             operator,
-            hardware,
-            counts,
-            energy,
             lattice,
             irrelevant,
-            order_rank,
-            min_factors,
-            max_factors,
-            level_limited,
-            last_order,
-            keep,
+            chains,
+            tops,
+            inside_level,
+            crossing,
             unrolled,
-            axis_factors,
-            shifts,
-            parent_of_output,
+            inside_above,
             weights,
             done_weights,
             slopes,
             constants,
-            least_here,
-            least_outside,
-            pool,
-            work,
-            best,
-            kind,
-            energy_weight,
-            cycles_weight,
-            max_cycles,
-            node_limit,
-            tally,
+            scales,
+            order_rank[0] if inside_level == 1 else any_rank,
+            shift,
+            least_outside[inside_level - 1],
+            tops_fit,
+            chain_bounds,
         )
+        base = 1.0
+        for d in range(dims):
+            base *= operator.bounds[d]
+        base /= instances[levels]
+        found = 0
+        threshold = best.score[0] * SAFETY
+        for i in range(tops.size):
+            if not tops_fit[i]:
+                continue
+            slowest = base
+            for m in range(1, rows):
+                slowest = max(slowest, chain_bounds[i, m])
+            slowest += least_outside[inside_level - 1, rows, chains.node[tops[i]] + shift]
+            bound = score_of(
+                kind, energy_weight, cycles_weight, chain_bounds[i, 0] + hardware.scalars[2] * slowest, slowest
+            )
+            if bound < threshold and slowest <= max_cycles:
+                # (Overwrites rows that have been read.)
+                chain_bounds[found, 0] = bound
+                chosen[found] = tops[i]
+                found += 1
+        tally[0] += tops.size
+        ranked = np.argsort(chain_bounds[:found, 0])
+        stop_at = tally[0] + node_limit
+        finished = True
+        for i in ranked:
+            if chain_bounds[i, 0] >= best.score[0] * SAFETY:
+                break
+            if tally[0] >= stop_at:
+                finished = False
+                break
+            chain = chosen[i]
+            for level in range(inside_level, levels):
+                forced[level] = chains.node[chain]
+                chain = chains.inner[chain]
+            finished = explore(
+                operator,
+                hardware,
+                counts,
+                energy,
+                lattice,
+                irrelevant,
+                order_rank,
+                min_factors,
+                max_factors,
+                level_limited,
+                last_order,
+                keep,
+                unrolled,
+                axis_factors,
+                shifts,
+                parent_of_output,
+                weights,
+                done_weights,
+                slopes,
+                constants,
+                forced,
+                least_here,
+                least_outside,
+                pool,
+                work,
+                best,
+                kind,
+                energy_weight,
+                cycles_weight,
+                max_cycles,
+                stop_at - tally[0],
+                tally,
+            )
+            if not finished:
+                break
         unfinished[x] = not finished
     return last

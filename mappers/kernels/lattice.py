@@ -22,6 +22,7 @@ class LatticeArrays(NamedTuple):
     strides: NDArray[np.int64]  # (B,)
     exponents: NDArray[np.int64]  # (B,) largest exponent
     extents: NDArray[np.int64]  # (n, D)
+    sizes: NDArray[np.float64]  # (n, D) the extents again: quotients of floats are exact here, and much faster
     volumes: NDArray[np.int64]  # (n, T) words of the tile's bounding box
     flows: NDArray[np.float64]  # (n, T) words that all tiles of the operator have together: volume x number of tiles
     window_of: NDArray[np.int64]  # (T, D); index of the window that a dimension belongs to, -1 for none
@@ -32,7 +33,7 @@ class LatticeArrays(NamedTuple):
 def fill_nodes(bounds, bases, base_dims, coefficients, ranks, rank_sizes, rank_dims, touched, lattice):
     """Fill the node arrays of a lattice; ``touched`` (W,) are the coordinates that a window's loops really touch."""
     strides, exponents = lattice.strides, lattice.exponents
-    extents, volumes, flows = lattice.extents, lattice.volumes, lattice.flows
+    extents, sizes, volumes, flows = lattice.extents, lattice.sizes, lattice.volumes, lattice.flows
     window_of, ratios = lattice.window_of, lattice.window_ratios
     nodes, dims = extents.shape
     tensors = volumes.shape[1]
@@ -42,6 +43,7 @@ def fill_nodes(bounds, bases, base_dims, coefficients, ranks, rank_sizes, rank_d
         tiles = 1.0
         for d in range(dims):
             extents[node, d] = extent[d]
+            sizes[node, d] = extent[d]
             tiles *= bounds[d] // extent[d]
         for t in range(tensors):
             words = 1
