@@ -1,7 +1,7 @@
 """The optimal mapper: branch and bound that returns the best mapping of a space together with a proof.
 
-A mapping is a choice of unrollings, then of one tile per level, then of one loop order per level. Everything that is not
-tried is dropped for one of these reasons, each of them exact:
+A mapping is a choice of unrollings, then of one tile per level, then of one loop order per level. Everything that is
+not tried is dropped for one of these reasons, each of them exact:
 
 * an unrolling, a tile or a set of tiles whose lower bound is not below the best mapping. Bounds add up, over the levels
   and tensors, the words that must arrive however the loops further out are ordered: the flow of a tile divided by
@@ -9,10 +9,11 @@ tried is dropped for one of these reasons, each of them exact:
   further out cost at least for any multiple of the tile;
 * a loop order that rests and slides no longer than another one (see :mod:`mappers.kernels.loop_orders`);
 * the split of an unrolling over the axes of a fanout, when another one uses shorter axes: nothing else depends on it;
+* a chain of tiles inside a processing element that another one with the same outermost tile dominates (see
+  :mod:`mappers.kernels.chains`);
 * loops with bound 1 and the order of loops inside the innermost level: they move nothing.
 
-What remains is evaluated by the model itself, so the result is the model's own figure. The bounds follow
-"Mapping: the closed form" (``docs`` of the specification): total words that a level receives depend on its tile alone.
+What remains is evaluated by the model itself, so the result is the model's own figure.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelerators.jit import announce_compilation
-from accelerators.operators import Operator
-from accelerators.spatial.kernels.arrays import AXES, MappingArrays, new_mappings, select
+from accelerators.spatial.kernels.arrays import AXES, VALID, MappingArrays, new_mappings, select
 from accelerators.spatial.problem import BatchResult, Problem
 from mappers._base import Mapper, Objective
 from mappers.kernels.bounds import READ, SHARED, WRITE, Metrics, boundary_weights, fitting_nodes, level_bounds
@@ -92,11 +92,11 @@ class Certificate:
         head = (
             f"optimal: {self.value:.10g}, nothing in the space is lower"
             if self.proven
-            else f"not proven: {self.value:.10g} is at most {self.gap:.3%} above the optimum (>= {self.lower_bound:.10g})"
+            else f"open: {self.value:.10g} is at most {self.gap:.3%} above the optimum (>= {self.lower_bound:.9g})"
         )
         return (
-            f"{head}\n{self.unrollings} unrollings x {self.keeps} choices of what levels keep, {self.explored} explored, "
-            f"the others cannot be better by their bounds (least {self.root_bound:.10g}); "
+            f"{head}\n{self.unrollings} unrollings x {self.keeps} choices of what levels keep, {self.explored} explored; "
+            f"by their bounds no other one can be better (least {self.root_bound:.10g}); "
             f"{self.tiles} tiles bounded, {self.leaves} complete, {self.evaluations} mappings evaluated"
         )
 
@@ -126,9 +126,7 @@ def _lattice(problem: Problem) -> _Lattice:
     size = math.prod(e + 1 for e in exponents)
     if size > MAX_NODES:
         raise SpaceTooLargeError(f"{problem.padded} has {size} tile sizes; the optimal mapper takes {MAX_NODES}")
-    windows = [
-        (t, r) for t in range(tensors) for r in range(int(operator.ranks[t])) if operator.rank_sizes[t, r] > 1
-    ]
+    windows = [(t, r) for t in range(tensors) for r in range(int(operator.ranks[t])) if operator.rank_sizes[t, r] > 1]
     window_of = np.full((tensors, dims), -1, np.int64)
     for w, (t, r) in enumerate(windows):
         window_of[t, operator.rank_dims[t, r, : operator.rank_sizes[t, r]]] = w
@@ -201,9 +199,7 @@ def _unrollings(space: Mapspace, lattice: LatticeArrays) -> _Unrollings:
             slot = count + index * AXES + axis
             allowed = np.zeros(len(extents), np.bool_)
             size = int(space.arrays.axis_sizes[slot])
-            unroll_axis(
-                bounds, extents, space.arrays.min_factors[slot], space.arrays.max_factors[slot], size, allowed
-            )
+            unroll_axis(bounds, extents, space.arrays.min_factors[slot], space.arrays.max_factors[slot], size, allowed)
             choices = np.nonzero(allowed)[0]
             best_used, best_first, best_second = np.zeros((3, len(extents)), np.int64)
             combine_axes(
@@ -239,7 +235,7 @@ def _unrollings(space: Mapspace, lattice: LatticeArrays) -> _Unrollings:
 
 @dataclass
 class _Pattern:
-    """One choice of what the levels keep and of the factors at the MACs' fanout, unrollings in the order of their bounds.
+    """One choice of what the levels keep and of the factors at the MACs' fanout; unrollings in order of their bounds.
 
     ``chains`` are the tiles inside an element, found when they are first needed.
     """
@@ -266,7 +262,9 @@ class _Pattern:
 _pools: dict[bytes, OrderPool] = {}
 
 
-def _order_pool(order_rank: NDArray[np.int64], irrelevant: NDArray[np.bool_], window_of: NDArray[np.int64]) -> OrderPool:
+def _order_pool(
+    order_rank: NDArray[np.int64], irrelevant: NDArray[np.bool_], window_of: NDArray[np.int64]
+) -> OrderPool:
     """Orders are the same for all layers of one shape of projections: keep them."""
     key = repr((order_rank.tolist(), irrelevant.tolist(), window_of.tolist())).encode()
     levels, dims = order_rank.shape
@@ -367,9 +365,11 @@ class BranchAndBound:
             energy_pj=np.zeros(_BATCH),
             cycles=np.zeros(_BATCH, np.int64),
         )
-        found = [pattern for keep in self._keeps() for pattern in self._patterns(keep)]
+        keeps = self._keeps() if levels > 1 else ()
+        found = [pattern for keep in keeps for pattern in self._patterns(keep)]
         self.patterns = sorted(found, key=lambda pattern: pattern.bound)
         self.root_bound = self.patterns[0].bound if self.patterns else math.inf
+        self.keeps = len({pattern.keep.tobytes() for pattern in self.patterns})
 
     def _keeps(self) -> Iterator[NDArray[np.bool_]]:
         """Every choice of what the levels keep that gives each tensor a home."""
@@ -417,8 +417,7 @@ class BranchAndBound:
 
     def _patterns(self, keep: NDArray[np.bool_]) -> Iterator[_Pattern]:
         problem, lattice = self.problem, self.lattice.arrays
-        levels, dims, tensors = problem.shape
-        rows = len(self._weights[3])
+        levels, _, tensors = problem.shape
         parent_of_output = np.full(levels, -1, np.int64)
         for level in range(1, levels):
             kept = np.nonzero(keep[:level, tensors - 1])[0]
@@ -533,7 +532,6 @@ class BranchAndBound:
                 inside_weights,
                 level,
                 level == levels - 1,
-                pattern.mac_node,
                 starts,
                 inner_heads,
                 fits,
@@ -617,11 +615,14 @@ class BranchAndBound:
         return least_here, least_outside
 
     def run(self, node_limit: int | None = None, deadline: float = math.inf) -> bool:
-        """Search until the optimum is proven (True), or until about ``node_limit`` tiles or the deadline (False)."""
+        """Search until the optimum is proven (True), or until about ``node_limit`` tiles or the deadline (False).
+
+        The deadline is a reading of ``time.monotonic``: what is found by then depends on the machine.
+        """
         announce_compilation()
         if self.problem.shape[0] == 1:
-            raise NotImplementedError
-        problem = self.problem
+            self._try_all_unrollings()
+            return True
         budget = math.inf if node_limit is None else node_limit
         slice_ = _FIRST_SLICE
         while True:
@@ -630,7 +631,7 @@ class BranchAndBound:
                     continue
                 while pattern.position < len(pattern.ranking):
                     left = budget - int(self.tally[0])
-                    if left <= 0 or time.process_time() >= deadline:
+                    if left <= 0 or time.monotonic() >= deadline:
                         return self._proven()
                     last = min(len(pattern.ranking), pattern.position + 16)
                     position = self._explore(pattern, pattern.position, last, int(min(slice_, left)))
@@ -647,6 +648,36 @@ class BranchAndBound:
                 pattern.ranking = order[np.argsort(pattern.lower_bounds[order], kind="stable")]
                 pattern.unfinished[:] = False
                 pattern.position = 0
+
+    def _try_all_unrollings(self) -> None:
+        """One level: an unrolling is all there is to choose."""
+        lattice, unrollings = self.lattice.arrays, self.unrollings
+        bounds = self.problem.operator_arrays.bounds
+        for keep in self._keeps():
+            batch = self.space.empty_batch(len(unrollings.nodes))
+            for f in range(unrollings.nodes.shape[1]):
+                batch.factors[:, 1 : 1 + AXES] = lattice.extents[unrollings.axis_nodes[:, f]]
+            batch.factors[:, 0] = bounds // batch.factors[:, 1:].prod(axis=1)
+            batch.order[:] = self._last_order
+            batch.keep[:] = keep
+            within = (batch.factors[:, 0] >= self.space.arrays.min_factors[0]).all(axis=1)
+            within &= (batch.factors[:, 0] <= self.space.arrays.max_factors[0]).all(axis=1)
+            batch = select(batch, within)
+            result = self.space.evaluate(batch)
+            self.tally[2] += len(result.status)
+            for i in np.nonzero(result.status == VALID)[0]:
+                energy, cycles = float(result.energy_pj[i]), float(result.latency_cycles[i])
+                score = energy * cycles
+                if self.kind == WEIGHTED:
+                    score = self.energy_weight * energy + self.cycles_weight * cycles
+                self.tally[3] += 1
+                if score < self.best.score[0] and cycles <= self.max_cycles:
+                    self.best.score[0] = score
+                    self.best.energy_pj[0] = energy
+                    self.best.cycles[0] = int(cycles)
+                    self.best.found[0] += 1
+                    for mine, other in zip(self.best.mapping, batch, strict=True):
+                        mine[0] = other[i]
 
     def _explore(self, pattern: _Pattern, first: int, last: int, node_limit: int) -> int:
         problem, arrays = self.problem, self.space.arrays
@@ -720,3 +751,84 @@ class BranchAndBound:
 
     def _proven(self) -> bool:
         return self.lower_bound >= self.best.score[0] * SAFETY
+
+    @property
+    def explored(self) -> int:
+        """Unrollings looked into."""
+        return sum(pattern.position for pattern in self.patterns)
+
+    def certificate(self) -> Certificate:
+        """What is known now."""
+        tiles, leaves, evaluations, _ = (int(n) for n in self.tally)
+        return Certificate(
+            value=float(self.best.score[0]),
+            lower_bound=float(self.best.score[0]) if self._proven() else self.lower_bound,
+            root_bound=min(self.root_bound, float(self.best.score[0])),
+            keeps=max(1, self.keeps),
+            unrollings=len(self.unrollings.nodes),
+            explored=self.explored,
+            tiles=tiles,
+            leaves=leaves,
+            evaluations=evaluations,
+        )
+
+
+class Optimal(Mapper):
+    """Branch and bound; proposes one mapping, the optimal one, and has a :class:`Certificate` for it.
+
+    ``node_limit`` bounds about how many tiles it looks at (the same seed and limit give the same result on every
+    machine), ``time_limit_s`` the seconds; where either ends the search, the certificate states the gap. Mappings that
+    are not below ``upper_bound`` (in the objective's unit) are of no interest to the caller: if none is, nothing is
+    proposed. For the latency, ties are broken by energy, also to the optimum.
+
+    Raises :class:`SpaceTooLargeError` for spaces whose tables would take gigabytes.
+    """
+
+    name = "optimal"
+    complete = True
+
+    def __init__(
+        self,
+        space: Mapspace,
+        objective: Objective = "edp",
+        seed: int = 0,
+        *,
+        node_limit: int | None = None,
+        time_limit_s: float | None = None,
+        upper_bound: float = math.inf,
+    ):
+        super().__init__(space, objective, seed)
+        self.node_limit = node_limit
+        self.time_limit_s = time_limit_s
+        self.upper_bound = upper_bound
+        self.certificate: Certificate | None = None
+
+    def ask(self) -> MappingArrays:
+        """Search; the optimal mapping as a batch of one, or an empty batch if there is none."""
+        self.finished = True
+        deadline = math.inf if self.time_limit_s is None else time.monotonic() + self.time_limit_s
+        kind, weights = {
+            "edp": (EDP, (0.0, 0.0)),
+            "energy": (WEIGHTED, (1.0, 0.0)),
+            "latency": (WEIGHTED, (0.0, 1.0)),
+        }[self.objective]
+        search = BranchAndBound(self.space, kind, *weights, upper_bound=self.upper_bound)
+        search.run(self.node_limit, deadline)
+        self.certificate = search.certificate()
+        best = search.best
+        if self.objective == "latency" and best.found[0]:
+            cheapest = BranchAndBound(
+                self.space,
+                WEIGHTED,
+                1.0,
+                0.0,
+                max_cycles=float(best.cycles[0]),
+                upper_bound=float(best.energy_pj[0]),
+            )
+            cheapest.run(self.node_limit, deadline)
+            if cheapest.best.found[0]:
+                best = cheapest.best
+        return best.mapping if best.found[0] else self.space.empty_batch(0)
+
+    def tell(self, batch: MappingArrays, result: BatchResult, progress: float) -> None:
+        """Nothing to learn."""

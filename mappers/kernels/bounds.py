@@ -1,7 +1,7 @@
 """Lower bounds on what tiles cost.
 
-Total words that level c receives of a tensor, over all its instances, are ``flow(tile of c) / reuse``: the flow depends on
-the tile alone, not on anything further out or in, and reuse comes from the innermost loops above c only. So energy
+Total words that level c receives of a tensor, over all its instances, are ``flow(tile of c) / reuse``: the flow depends
+on the tile alone, not on anything further out or in, and reuse comes from the innermost loops above c only. So energy
 and the bits that a bandwidth limits are sums over (level, tensor) of a weight, which depends on the unrolling, times
 those words, plus a constant. Rows of ``weights`` and entries of bounds are metrics: 0 is energy, the others cycles that
 one limited bandwidth needs.
@@ -312,8 +312,10 @@ def window_widths(coefficients, window_of, extents, node, widths):
 
 
 @kernel
-def slide_ratios(factor, extents, inner, unrolled, coefficients, irrelevant, window_of, widths, ratios, outermost, result):
-    """Least part of a flow that remains if a tensor slides at a level with loops ``factor`` (D,) around the node ``inner``.
+def slide_ratios(
+    factor, extents, inner, unrolled, coefficients, irrelevant, window_of, widths, ratios, outermost, result
+):
+    """Least part of a flow that remains if a tensor slides at a level, with loops ``factor`` (D,) around ``inner``.
 
     ``ratios`` (W,) hold whatever the loops further out do. If a loop at this level moves the tensor in another rank, or
     there is nothing further out, a slide stays within the level: with tiles of ``widths`` (W,) it needs at least the

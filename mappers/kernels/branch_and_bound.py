@@ -21,8 +21,8 @@ from accelerators.jit import kernel
 from accelerators.spatial.kernels.arrays import AXES, VALID, MappingArrays
 from accelerators.spatial.kernels.evaluation import evaluate_batch
 from mappers.kernels.bounds import boundary_weights, groups_at, least_cost, level_bounds, slide_ratios, window_widths
-from mappers.kernels.lattice import least_of_multiples
 from mappers.kernels.chains import bound_chains
+from mappers.kernels.lattice import least_of_multiples
 from mappers.kernels.loop_orders import generate_orders
 
 #: Bounds are compared with this part of the best score: what they drop could be better by rounding only.
@@ -113,7 +113,8 @@ def explore(
     where factors are limited at all, ``last_order`` (D,) is an order that the innermost level allows (it moves nothing
     there).
     ``shifts`` (L,) are the nodes of the unrolled factors, ``axis_factors`` (L * AXES, D) how they are spread over the
-    axes, ``forced`` (L,) tiles that are chosen already (those of the inner levels; -1 elsewhere), ``least_here`` and ``least_outside`` (L, M+1, n) the tables of :func:`~mappers.kernels.bounds.level_bounds`
+    axes, ``forced`` (L,) tiles that are chosen already (those of the inner levels; -1 elsewhere), ``least_here`` and
+    ``least_outside`` (L, M+1, n) the tables of :func:`~mappers.kernels.bounds.level_bounds`
     with and without their suffix minimum. ``tally`` (4,) counts tiles bounded, tile choices completed, mappings
     evaluated and valid ones. Returns False if ``node_limit`` tiles were bounded before the end.
     """
@@ -443,6 +444,10 @@ def explore(
 
             # All tiles are chosen: which orders can still beat the best?
             tally[1] += 1
+            if pool.used[0] + levels * kept_orders.shape[1] > pool.orders.shape[0]:
+                # Start over with an empty pool, before any of its orders is in use here.
+                pool.used[0] = 0
+                pool.first[:] = -1
             nodes_at[0] = whole
             for d in range(dims):
                 remaining[d] = bounds[d] // (extents[node, d] * unrolled[0, d])
@@ -463,8 +468,7 @@ def explore(
                 if pool.first[outer, mask] < 0 and not generate_orders(
                     pool, outer, mask, order_rank, irrelevant, window_of
                 ):
-                    tally[0] = bounded
-                    return False
+                    raise RuntimeError("a level has more undominated loop orders than the pool takes")
                 # An order matters to tensors that it settles, and to those that may slide on from an inner level.
                 for t in range(tensors):
                     concerned[t] = closes[outer, t]
@@ -474,15 +478,11 @@ def explore(
                                 concerned[t] = True
                 choices[outer] = 0
                 begin = pool.first[outer, mask]
-                for k in range(begin, begin + pool.count[outer, mask]):
+                for k in range(begin, begin + pool.number[outer, mask]):
                     slowest = base
                     cost = 0.0
                     for m in range(rows):
-                        here = 0.0
-                        if outer > 0:
-                            here = -closing[outer, m]
-                        else:
-                            here = -least[m]
+                        here = -closing[outer, m] if outer > 0 else -least[m]
                         for t in range(tensors):
                             value = open_values[outer + 1, t, m]
                             if value <= 0.0:
@@ -768,7 +768,7 @@ def explore_unrollings(
     ``tops`` are the chains of the levels from ``inside_level`` inwards (all unrollings of one call share the fanout of
     the MACs), ``chain_bounds`` and ``tops_fit`` scratch for them.
     """
-    levels, tensors = keep.shape
+    levels = keep.shape[0]
     dims = operator.bounds.size
     rows = constants.size
     extents = lattice.extents

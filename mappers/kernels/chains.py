@@ -4,8 +4,8 @@ What happens inside a processing element does not depend on the unrolling: a cha
 the levels further out see of it is its outermost tile and, per tensor, the words that cross into the element. They are
 settled if a loop inside the element concerns the tensor, and open (still to be divided by reuse further out) if
 none does. At equal outermost tiles a chain is dominated by one that is settled nowhere where it is open, and
-nowhere costs more. Settled words are bounds where a tile may slide (``low``: as far as it can, ``high``: not at all), so
-that the one must be dearer at best than the other at worst.
+nowhere costs more. Settled words are bounds where a tile may slide (``low``: as far as it can, ``high``: not at all),
+so that the one must be dearer at best than the other at worst.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -69,7 +69,6 @@ def grow_chains(
     inside_weights,
     level,
     innermost,
-    shift,
     start_nodes,
     heads_inside,
     fits,
@@ -81,8 +80,8 @@ def grow_chains(
     """Extend all chains of ``level + 1`` by a tile of ``level``; returns False if the pool is full.
 
     ``start_nodes`` (s,) are the nodes with chains, ``heads_inside`` (n,) the first chain of each (unused at the
-    ``innermost`` level, which starts from the factors of the MACs' fanout, the node ``shift``). ``crossing`` (T,) is the
-    outermost level of the element that keeps a tensor. ``inside_weights`` (M, L, T) prices the words of the others.
+    ``innermost`` level, which starts from the factors of the MACs' fanout). ``crossing`` (T,) is the outermost level of
+    the element that keeps a tensor. ``inside_weights`` (M, L, T) prices the words of the others.
     ``hopeless`` (n,) marks tiles without a multiple that fits, ``surely_fits`` those that fit with partial sums.
     Writes ``heads`` (n,), -1 where no chain ends.
     """

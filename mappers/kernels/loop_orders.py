@@ -24,7 +24,7 @@ class OrderPool(NamedTuple):
     """Orders found so far, for every level and every set (bit mask) of dimensions with a loop at the level."""
 
     first: NDArray[np.int64]  # (L, 2**D) index of the first order; -1 where they have not been generated
-    count: NDArray[np.int64]  # (L, 2**D)
+    number: NDArray[np.int64]  # (L, 2**D)
     used: NDArray[np.int64]  # (1,) orders in the pool
     orders: NDArray[np.int64]  # (P, D) outermost first
     runs: NDArray[np.int64]  # (P, T) bit mask of the irrelevant loops inside the innermost relevant one
@@ -36,7 +36,7 @@ def new_pool(levels: int, dims: int, tensors: int, size: int) -> OrderPool:
     """An empty pool."""
     return OrderPool(
         first=np.full((levels, 1 << dims), -1, np.int64),
-        count=np.zeros((levels, 1 << dims), np.int64),
+        number=np.zeros((levels, 1 << dims), np.int64),
         used=np.zeros(1, np.int64),
         orders=np.zeros((size, dims), np.int64),
         runs=np.zeros((size, tensors), np.int64),
@@ -166,6 +166,6 @@ def generate_orders(pool, level, mask, order_rank, irrelevant, window_of):
         depth += 1
         tried[depth] = -1
     pool.first[level, mask] = start
-    pool.count[level, mask] = count - start
+    pool.number[level, mask] = count - start
     pool.used[0] = count
     return True
