@@ -95,8 +95,8 @@ class Certificate:
             else f"open: {self.value:.10g} is at most {self.gap:.3%} above the optimum (>= {self.lower_bound:.9g})"
         )
         return (
-            f"{head}\n{self.unrollings} unrollings x {self.keeps} choices of what levels keep, {self.explored} explored; "
-            f"by their bounds no other one can be better (least {self.root_bound:.10g}); "
+            f"{head}\n{self.unrollings} unrollings x {self.keeps} choices of what levels keep, "
+            f"{self.explored} explored; by their bounds no other one can be better (least {self.root_bound:.10g}); "
             f"{self.tiles} tiles bounded, {self.leaves} complete, {self.evaluations} mappings evaluated"
         )
 
