@@ -3,7 +3,7 @@
 A mapper proposes batches of mappings and is told what they cost::
 
     mapper = LocalSearch(space, objective, seed)
-    while evaluations < budget and not mapper.finished:
+    while (mapper.complete or evaluations < budget) and not mapper.finished:
         batch = mapper.ask()
         mapper.tell(batch, space.evaluate(batch), evaluations / budget)
 
@@ -56,6 +56,8 @@ class Mapper(ABC):
     name: str
     #: Nothing is left to propose: all of the space has been tried or ruled out.
     finished: bool = False
+    #: Runs until it has finished, whatever the budget.
+    complete: bool = False
 
     def __init__(self, space: Mapspace, objective: Objective, seed: int):
         self.space = space

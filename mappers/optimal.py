@@ -63,7 +63,8 @@ class Certificate:
     ``lower_bound`` holds for every mapping of the space, in the unit of the objective (EDP: pJ x cycles, energy: pJ,
     latency: cycles); the mapping found has ``value``. They are equal (within one part in 10^12: bounds are sums of
     floats) if the search ran to its end. Counts say where the work went: choices of what levels keep (``keeps``),
-    unrollings in all and looked into, tiles bounded, complete choices of tiles, mappings evaluated.
+    unrollings in all and looked into, tiles bounded, complete choices of tiles, mappings evaluated. ``paddings`` is how
+    many padded versions of the operator were searched as well.
     """
 
     value: float
@@ -75,6 +76,7 @@ class Certificate:
     tiles: int
     leaves: int
     evaluations: int
+    paddings: int = 0
 
     @property
     def gap(self) -> float:
@@ -94,8 +96,9 @@ class Certificate:
             if self.proven
             else f"open: {self.value:.10g} is at most {self.gap:.3%} above the optimum (>= {self.lower_bound:.9g})"
         )
+        padded = f" in {1 + self.paddings} versions of the bounds" if self.paddings else ""
         return (
-            f"{head}\n{self.unrollings} unrollings x {self.keeps} choices of what levels keep, "
+            f"{head}{padded}\n{self.unrollings} unrollings x {self.keeps} choices of what levels keep, "
             f"{self.explored} explored; by their bounds no other one can be better (least {self.root_bound:.10g}); "
             f"{self.tiles} tiles bounded, {self.leaves} complete, {self.evaluations} mappings evaluated"
         )
@@ -231,6 +234,13 @@ def _unrollings(space: Mapspace, lattice: LatticeArrays) -> _Unrollings:
         result.axis_nodes[:, f] = parts[rows[:, f]]
         result.half_extents[:, f] = half[rows[:, f]]
     return result
+
+
+def most_macs(space: Mapspace) -> int:
+    """The largest number of MAC units that an unrolling of the space uses; 0 if there is no unrolling."""
+    lattice = _lattice(space.problem)
+    nodes = _unrollings(space, lattice.arrays).nodes
+    return int(lattice.arrays.extents[nodes].prod(axis=(1, 2)).max(initial=0))
 
 
 @dataclass
@@ -530,6 +540,7 @@ class BranchAndBound:
                 pattern.keep,
                 pattern.crossing,
                 inside_weights,
+                problem.hardware_arrays.ramp_cycles,
                 level,
                 level == levels - 1,
                 starts,
@@ -713,7 +724,7 @@ class BranchAndBound:
                 self._inside_level,
                 pattern.crossing,
                 *pattern.chains,
-                np.empty((len(pattern.chains[1]), len(self._weights[3]))),
+                np.empty((len(pattern.chains[1]), 1 + len(self._weights[3]))),
                 np.empty(len(pattern.chains[1]), np.bool_),
                 pattern.lower_bounds,
                 pattern.ranking,

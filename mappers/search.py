@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from accelerators.costs import Cost, Infeasible, InfeasibleError
 from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
-from accelerators.spatial.constraints import Constraints
+from accelerators.spatial.constraints import Constraints, LevelConstraint
 from accelerators.spatial.kernels import arrays
 from accelerators.spatial.kernels.arrays import MappingArrays, select
 from accelerators.spatial.mapping import Mapping
 from accelerators.spatial.model import evaluate_packed
 from accelerators.spatial.problem import Problem
-from mappers._base import OBJECTIVES, Mapper, Objective, scores
+from mappers._base import OBJECTIVES, Mapper, Objective
+from mappers._base import scores as scores_of
 from mappers.local_search import LocalSearch
 from mappers.mapspace import Mapspace, paddings
+from mappers.optimal import Certificate, Optimal, SpaceTooLargeError, most_macs
 
-#: Evaluations per operator of the default mapper: about a twentieth of a second.
+#: Evaluations per operator of the mappers that sample: about a twentieth of a second.
 DEFAULT_EVALUATIONS = 40_000
+#: Tiles per operator that the default mapper looks at before it settles for a gap: about a second. Most layers take a
+#: hundredth of it.
+DEFAULT_NODE_LIMIT = 4_000_000
+#: Tiles to look at when the question is only whether there is a mapping at all.
+_FEASIBILITY_NODES = 200_000
+
+#: Makes a mapper for a space, an objective and a seed.
+MapperFactory = Callable[[Mapspace, Objective, int], Mapper]
 
 
 @dataclass(frozen=True)
 class MapResult:
-    """The best mapping that a mapper found."""
+    """The best mapping that a mapper found.
+
+    ``bounds`` are the padded ones. ``certificate`` says how good the mapping is, if the mapper knows.
+    """
 
     mapping: Mapping
     cost: Cost
@@ -35,19 +49,23 @@ class MapResult:
     mapper: str
     evaluations: int
     valid: int
+    certificate: Certificate | None = None
 
 
 def search(mapper: Mapper, evaluations: int) -> tuple[MappingArrays | None, float, int, int]:
-    """Run a mapper; returns (the best mapping as a batch of one, its score, evaluations, valid ones)."""
+    """Run a mapper; returns (the best mapping as a batch of one, its score, evaluations, valid ones).
+
+    It ends when the mapper has finished or the budget of evaluations is spent; a complete mapper has no budget.
+    """
     best: MappingArrays | None = None
     best_score = np.inf
     done = valid = 0
-    while done < evaluations and not mapper.finished:
+    while (mapper.complete or done < evaluations) and not mapper.finished:
         batch = mapper.ask()
         result = mapper.space.evaluate(batch)
         done += len(result.status)
         valid += int((result.status == arrays.VALID).sum())
-        values = scores(result, mapper.objective)
+        values = scores_of(result, mapper.objective)
         if len(values) and values.min() < best_score:
             i = int(np.argmin(values))
             best_score = float(values[i])
@@ -56,28 +74,57 @@ def search(mapper: Mapper, evaluations: int) -> tuple[MappingArrays | None, floa
     return best, best_score, done, valid
 
 
+@dataclass
+class _Found:
+    """The best of several searches, each on a space of its own (the operator with different bounds)."""
+
+    score: float = math.inf
+    batch: MappingArrays | None = None
+    problem: Problem | None = None
+    mapper: str = ""
+    evaluations: int = 0
+    valid: int = 0
+
+    def search(self, mapper: Mapper, evaluations: int) -> None:
+        batch, score, done, valid = search(mapper, evaluations)
+        self.evaluations += done
+        self.valid += valid
+        self.mapper = self.mapper or mapper.name
+        if batch is not None and score < self.score:
+            self.score, self.batch, self.problem, self.mapper = score, batch, mapper.space.problem, mapper.name
+
+
 def map_operator(
     accelerator: SpatialAccelerator,
     operator: Operator,
     *,
-    mapper: Callable[[Mapspace, Objective, int], Mapper] | None = None,
+    mapper: MapperFactory | None = None,
     objective: Objective = "edp",
     evaluations: int = DEFAULT_EVALUATIONS,
+    node_limit: int | None = DEFAULT_NODE_LIMIT,
+    time_limit_s: float | None = None,
     seed: int = 0,
     constraints: Constraints | None = None,
     bypass: bool = False,
     pad: bool = False,
 ) -> MapResult | Infeasible:
-    """Find a good mapping of an operator.
+    """Find the best mapping of an operator, or a good one.
+
+    ``mapper`` None is the optimal one, within ``node_limit`` tiles; where that is not enough, local search has a try as
+    well, and the certificate states the gap. Other mappers try ``evaluations`` mappings. ``time_limit_s`` is for the
+    optimal mapper and for people: searches count nodes, so that their results do not depend on the machine.
 
     With ``pad``, bounds that the array does not divide may be padded; ghost work is charged. The result is a reason if
-    no valid mapping was found. Raises ValueError for an unknown objective and fewer than one evaluation.
+    there is no valid mapping, or none was found. Raises ValueError for an unknown objective and for limits below one.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)} (got {objective!r})")
     if evaluations < 1:
         raise ValueError(f"evaluations must be >= 1 (got {evaluations})")
-    make = mapper or LocalSearch
+    if node_limit is not None and node_limit < 1:
+        raise ValueError(f"node_limit must be >= 1 (got {node_limit})")
+    if time_limit_s is not None and not time_limit_s > 0:
+        raise ValueError(f"time_limit_s must be > 0 (got {time_limit_s})")
     try:
         problems = [Problem(accelerator, operator)]
         if pad:
@@ -85,30 +132,127 @@ def map_operator(
         spaces = [Mapspace(problem, constraints, bypass) for problem in problems]
     except InfeasibleError as error:
         return error.reason
-    best: tuple[float, MappingArrays, Problem] | None = None
-    done = valid = 0
+    found = _Found()
+    certificates: list[Certificate | None] = []
     for space in spaces:
-        search_of = make(space, objective, seed)
-        found, score, tried, good = search(search_of, evaluations if space is spaces[0] else evaluations // 4)
-        done, valid = done + tried, valid + good
-        if found is not None and (best is None or score < best[0]):
-            best = score, found, space.problem
-    if best is None:
-        return _why_none(spaces[0], seed)
-    _, batch, problem = best
-    cost = evaluate_packed(problem, batch)
+        share = evaluations if space is spaces[0] else max(1, evaluations // 4)
+        if mapper is not None and mapper is not Optimal:
+            found.search(mapper(space, objective, seed), share)
+            continue
+        try:
+            optimal = Optimal(
+                space,
+                objective,
+                seed,
+                node_limit=node_limit,
+                time_limit_s=time_limit_s,
+                upper_bound=found.score,
+            )
+            found.search(optimal, share)
+            certificates.append(optimal.certificate)
+        except SpaceTooLargeError:
+            if mapper is Optimal:
+                raise
+            certificates.append(None)
+        if mapper is None and not (certificates[-1] and certificates[-1].proven):
+            found.search(LocalSearch(space, objective, seed), share)
+    if found.batch is None or found.problem is None:
+        return _why_none(spaces[0])
+    cost = evaluate_packed(found.problem, found.batch)
     assert isinstance(cost, Cost)
-    bounds = {dim: problem.padded.bound(dim) for dim in problem.dims}
-    padded = {dim: n for dim, n in bounds.items() if n != operator.bound(dim)}
-    return MapResult(problem.unpack(batch), cost, padded, objective, search_of.name, done, valid)
+    bounds = {dim: found.problem.padded.bound(dim) for dim in found.problem.dims}
+    return MapResult(
+        found.problem.unpack(found.batch),
+        cost,
+        {dim: n for dim, n in bounds.items() if n != operator.bound(dim)},
+        objective,
+        found.mapper,
+        found.evaluations,
+        found.valid,
+        _combined([c for c in certificates if c is not None], _value(cost, objective))
+        if certificates and None not in certificates
+        else None,
+    )
 
 
-def _why_none(space: Mapspace, seed: int) -> Infeasible:
-    """The most telling reason why no mapping of a space is valid."""
+def _value(cost: Cost, objective: Objective) -> float:
+    return {
+        "edp": cost.energy_pj * cost.latency_cycles,
+        "energy": cost.energy_pj,
+        "latency": float(cost.latency_cycles),
+    }[objective]
+
+
+def _combined(certificates: list[Certificate], value: float) -> Certificate:
+    """One certificate for the union of several spaces, of which the best mapping has ``value``."""
+    return replace(
+        certificates[0],
+        value=value,
+        # A space that proved to hold nothing better than another one's mapping is closed by that mapping.
+        lower_bound=min([value, *(c.lower_bound for c in certificates if not c.proven)]),
+        root_bound=min(c.root_bound for c in certificates),
+        paddings=len(certificates) - 1,
+        unrollings=sum(c.unrollings for c in certificates),
+        explored=sum(c.explored for c in certificates),
+        tiles=sum(c.tiles for c in certificates),
+        leaves=sum(c.leaves for c in certificates),
+        evaluations=sum(c.evaluations for c in certificates),
+    )
+
+
+def _why_none(space: Mapspace) -> Infeasible:
+    """The most telling reason why no mapping of a space is valid.
+
+    If some part of the constraints, left out, would let the operator run, it is that part; otherwise what the smallest
+    tiles violate.
+    """
+    reason = _smallest_violates(space)
+    for place, relaxed in _relaxations(space.constraints):
+        try:
+            without = Mapspace(space.problem, relaxed, space.bypass)
+            optimal = Optimal(without, node_limit=_FEASIBILITY_NODES)
+            if not len(optimal.ask().order):
+                continue
+        except (InfeasibleError, SpaceTooLargeError):
+            continue
+        name = f"{space.constraints.name}: {place}"
+        return Infeasible(
+            "constraint",
+            f"{name} leaves no valid mapping ({reason.message})",
+            {**reason.facts, "name": name, "cause": reason.code},
+        )
+    return reason
+
+
+def _relaxations(constraints: Constraints) -> Iterator[tuple[str, Constraints]]:
+    """The constraints without one of their parts each, and which part."""
+    if constraints.min_utilisation > 0:
+        yield f"min_utilisation {constraints.min_utilisation:g}", replace(constraints, min_utilisation=0.0)
+    empty = LevelConstraint()
+    for name, rule in constraints.levels.items():
+        for field in ("factors", "min_factors", "max_factors", "dims", "keep", "bypass", "innermost", "outermost"):
+            if getattr(rule, field) != getattr(empty, field):
+                without = replace(rule, **{field: getattr(empty, field)})
+                yield f"{name}.{field}", replace(constraints, levels={**constraints.levels, name: without})
+        for axis in rule.axes:
+            axes = {other: limits for other, limits in rule.axes.items() if other != axis}
+            yield f"{name}.{axis}", replace(constraints, levels={**constraints.levels, name: replace(rule, axes=axes)})
+    if constraints.levels:
+        yield "all of its rules together", Constraints(constraints.name)
+
+
+def _smallest_violates(space: Mapspace) -> Infeasible:
+    """What is wrong with the mapping that has all loops as far out as the constraints allow."""
     problem = space.problem
-    smallest = space.smallest_tiles()
-    result = problem.evaluate_batch(smallest)
-    reason = problem.explain(int(result.status[0]), result.facts[0])
+    result = space.evaluate(space.smallest_tiles())
+    status = int(result.status[0])
+    if status in (arrays.VALID, arrays.UTILISATION):
+        most = most_macs(space)
+        text = f"the allowed unrollings use at most {most} of {problem.accelerator.macs} MAC units"
+        if most >= space.min_macs:
+            text = f"no mapping that uses {space.min_macs} of {problem.accelerator.macs} MAC units fits"
+        return Infeasible("constraint", text, {"name": space.constraints.name, "macs": most, "least": space.min_macs})
+    reason = problem.explain(status, result.facts[0])
     if reason.code == "capacity":
         message = f"even the smallest tiles do not fit: {reason.message}"
         return Infeasible("capacity", message, reason.facts)

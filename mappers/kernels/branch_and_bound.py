@@ -883,7 +883,7 @@ def explore_unrollings(
             slowest = base
             for m in range(1, rows):
                 slowest = max(slowest, chain_bounds[i, m])
-            slowest += least_outside[inside_level - 1, rows, chains.node[tops[i]] + shift]
+            slowest += chain_bounds[i, rows] + hardware.ramp_cycles[0]
             bound = score_of(
                 kind, energy_weight, cycles_weight, chain_bounds[i, 0] + hardware.scalars[2] * slowest, slowest
             )

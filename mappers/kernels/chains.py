@@ -33,6 +33,7 @@ class Chains(NamedTuple):
     inside_low: NDArray[np.float64]  # (P, M) settled cost between levels inside the element, at least
     inside_high: NDArray[np.float64]  # (P, M)
     riding: NDArray[np.float64]  # (P, T, M) cost inside the element per open word
+    ramp: NDArray[np.float64]  # (P,) ramp cycles of the levels inside, per tile of one iteration
     done: NDArray[np.bool_]  # (P,) outputs leave the element complete
     sure: NDArray[np.bool_]  # (P,) the tiles fit even if all outputs are partial sums
     used: NDArray[np.int64]  # (1,) chains in the pool
@@ -50,6 +51,7 @@ def new_chains(size: int, tensors: int, rows: int) -> Chains:
         inside_low=np.zeros((size, rows)),
         inside_high=np.zeros((size, rows)),
         riding=np.zeros((size, tensors, rows)),
+        ramp=np.zeros(size),
         done=np.zeros(size, np.bool_),
         sure=np.zeros(size, np.bool_),
         used=np.zeros(1, np.int64),
@@ -67,6 +69,7 @@ def grow_chains(
     keep,
     crossing,
     inside_weights,
+    ramp_cycles,
     level,
     innermost,
     start_nodes,
@@ -92,7 +95,7 @@ def grow_chains(
     chain_node, chain_inner, following = chains.node, chains.inner, chains.following
     is_open, low, high = chains.is_open, chains.low, chains.high
     inside_low, inside_high, riding = chains.inside_low, chains.inside_high, chains.riding
-    done, sure = chains.done, chains.sure
+    ramp, done, sure = chains.ramp, chains.done, chains.sure
     tensors, dims = irrelevant.shape
     rows = inside_low.shape[1]
     output = tensors - 1
@@ -151,6 +154,10 @@ def grow_chains(
                         chain_node[new] = node
                         chain_inner[new] = chain
                         sure[new] = surely_fits[node] and (chain < 0 or sure[chain])
+                        iterations = 1.0
+                        for d in range(dims):
+                            iterations *= sizes[node, d]
+                        ramp[new] = (ramp[chain] if chain >= 0 else 0.0) + ramp_cycles[level] / iterations
                         done[new] = chain >= 0 and done[chain]
                         if crossing[output] == level:
                             done[new] = complete
@@ -214,7 +221,7 @@ def grow_chains(
                             for turn in range(2):
                                 a = other if turn == 0 else new
                                 c = new if turn == 0 else other
-                                better = sure[a] and (done[a] or not done[c])
+                                better = sure[a] and (done[a] or not done[c]) and ramp[a] <= ramp[c]
                                 for t in range(tensors):
                                     if is_open[a, t]:
                                         if is_open[c, t]:
@@ -296,7 +303,7 @@ def bound_chains(
     tops_fit,
     result,
 ):
-    """Lower bounds (chain, M) of everything but ramps, for the chains ``tops`` at ``level`` under one unrolling.
+    """Lower bounds (chain, M+1) of all metrics and, last, the ramp cycles, for the chains ``tops`` of one unrolling.
 
     ``above`` (D,) are the factors of all fanouts outside, ``scales`` (M,) what a metric of the inside must be
     multiplied with (instances share a bandwidth). ``tops_fit`` is False for tiles that the fanouts do not divide.
@@ -307,7 +314,7 @@ def bound_chains(
     extents, sizes, flows = lattice.extents, lattice.sizes, lattice.flows
     window_of, window_ratios = lattice.window_of, lattice.window_ratios
     node_of, is_open, low = chains.node, chains.is_open, chains.low
-    inside_low, riding, done = chains.inside_low, chains.riding, chains.done
+    inside_low, riding, ramp, done = chains.inside_low, chains.riding, chains.ramp, chains.done
     tensors, dims = irrelevant.shape
     rows = constants.size
     output = tensors - 1
@@ -317,6 +324,9 @@ def bound_chains(
     values = np.zeros((tensors, rows))
     last_node = -1
     good = False
+    iterations = 1.0
+    for d in range(dims):
+        iterations *= bounds[d] / above[d]
     for i in range(tops.size):
         chain = tops[i]
         node = node_of[chain]
@@ -353,6 +363,7 @@ def bound_chains(
                     values[t, m] = weight * low[chain, t]
         for m in range(rows):
             result[i, m] = constants[m] + inside_low[chain, m] * scales[m] + outer[m, node + shift]
+        result[i, rows] = ramp[chain] * iterations + outer[rows, node + shift]
         for t in range(tensors):
             if not is_open[chain, t]:
                 for m in range(rows):
