@@ -288,7 +288,8 @@ def _order_pool(
 class BranchAndBound:
     """Minimise EDP (``kind`` EDP) or ``energy_weight * pJ + cycles_weight * cycles`` over a mapspace.
 
-    Only mappings of at most ``max_cycles`` count. ``best`` may hold a score to beat from the start.
+    Only mappings of at most ``max_cycles`` count, and only those with a score below ``upper_bound``. ``like`` is an earlier
+    search of the same space for another goal, whose tables serve again.
     """
 
     def __init__(
@@ -299,14 +300,15 @@ class BranchAndBound:
         cycles_weight: float = 0.0,
         max_cycles: float = np.inf,
         upper_bound: float = np.inf,
+        like: BranchAndBound | None = None,
     ):
         self.space = space
         self.problem = problem = space.problem
         self.kind, self.energy_weight, self.cycles_weight = kind, energy_weight, cycles_weight
         self.max_cycles = max_cycles
         levels, dims, tensors = problem.shape
-        self.lattice = _lattice(problem)
-        self.unrollings = _unrollings(space, self.lattice.arrays)
+        self.lattice = like.lattice if like else _lattice(problem)
+        self.unrollings = like.unrollings if like else _unrollings(space, self.lattice.arrays)
         hardware = problem.hardware_arrays
         limited = [
             (level, kind_, float(rate[level]))
@@ -351,12 +353,12 @@ class BranchAndBound:
         between = [level for level in self.unrollings.levels.tolist() if level < levels - 1]
         self._inside_level = between[-1] + 1 if between else levels - 1
         self._outer_level = between[0] if between else levels - 2
-        self._chains: dict[tuple[int, bytes], tuple[Chains, NDArray[np.int64]]] = {}
-        self._fits: dict[tuple[int, bytes, bool], NDArray[np.int64]] = {}
-        self._tables: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        self._chains: dict[tuple[int, bytes], tuple[Chains, NDArray[np.int64]]] = like._chains if like else {}
+        self._fits: dict[tuple[int, bytes, bool], NDArray[np.int64]] = like._fits if like else {}
+        self._tables: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = like._tables if like else {}
         windows = self.lattice.arrays.window_ratios.shape[1]
         size = self.lattice.size
-        self._work = Workspace(
+        self._work = like._work if like else Workspace(
             candidates=np.empty((levels + 1, size), np.int64),
             candidate_bounds=np.empty((levels + 1, size)),
             settled=np.zeros((levels + 1, rows)),

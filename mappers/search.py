@@ -157,7 +157,7 @@ def map_operator(
         if mapper is None and not (certificates[-1] and certificates[-1].proven):
             found.search(LocalSearch(space, objective, seed), share)
     if found.batch is None or found.problem is None:
-        return _why_none(spaces[0])
+        return why_none(spaces[0])
     cost = evaluate_packed(found.problem, found.batch)
     assert isinstance(cost, Cost)
     bounds = {dim: found.problem.padded.bound(dim) for dim in found.problem.dims}
@@ -200,7 +200,7 @@ def _combined(certificates: list[Certificate], value: float) -> Certificate:
     )
 
 
-def _why_none(space: Mapspace) -> Infeasible:
+def why_none(space: Mapspace) -> Infeasible:
     """The most telling reason why no mapping of a space is valid.
 
     If some part of the constraints, left out, would let the operator run, it is that part; otherwise what the smallest
