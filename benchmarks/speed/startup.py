@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.validation._common import BadInputError, report
+from benchmarks._common import BadInputError, report
 
 _MOST_SECONDS, _MOST_MB = 5.0, 500.0
 

@@ -21,7 +21,7 @@ from accelerators.operators import Operator, Tensor
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
 from accelerators.spatial.mapping import Block, Mapping
 from accelerators.spatial.model import Analysis, evaluate
-from benchmarks.validation._common import BadInputError, read_text
+from benchmarks._common import BadInputError, read_text
 
 MAC_PJ = 0.5608
 WORD_BITS = 8

@@ -40,7 +40,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.validation._common import BadInputError, fields, read_json
+from benchmarks._common import BadInputError, fields, read_json
 
 DEFAULT = Path(__file__).parent / "data" / "chips" / "eyeriss_layers.json"
 

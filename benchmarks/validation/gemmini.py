@@ -25,8 +25,8 @@ from typing import NamedTuple
 from scipy.stats import spearmanr
 
 from accelerators.costs import InfeasibleError
+from benchmarks._common import BadInputError, report
 from benchmarks.validation import _gemmini_ramp as ramp
-from benchmarks.validation._common import BadInputError, report
 from benchmarks.validation._gemmini_rows import MAC_PJ, WORD_BITS, Row, read_rows
 
 _DATA = Path(__file__).parent / "data" / "gemmini"

@@ -24,7 +24,7 @@ from accelerators.operators import Operator, Role, Tensor
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
 from accelerators.spatial.mapping import Block, Mapping
 from accelerators.spatial.model import Analysis, TensorCounts, evaluate
-from benchmarks.validation._common import BadInputError, fields, read_json, report
+from benchmarks._common import BadInputError, fields, read_json, report
 
 DEFAULT = Path(__file__).parent / "data" / "timeloop" / "cases.json.gz"
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks._common import BadInputError
 from benchmarks.validation import eyeriss
-from benchmarks.validation._common import BadInputError
 from benchmarks.validation.eyeriss import ALEXNET, CONV3_AS_TABLED, VGG16, RowStationary
 
 

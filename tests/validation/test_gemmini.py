@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from accelerators.costs import InfeasibleError
+from benchmarks._common import BadInputError, read_text
 from benchmarks.validation import gemmini
-from benchmarks.validation._common import BadInputError, read_text
 from benchmarks.validation._gemmini_ramp import MEASURED
 from benchmarks.validation._gemmini_rows import parse_mapping, read_rows
 from benchmarks.validation.gemmini import RTL, SCORED, Figures

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks._common import BadInputError
 from benchmarks.validation import systolic
-from benchmarks.validation._common import BadInputError
 
 Cases = list[dict[str, Any]]
 

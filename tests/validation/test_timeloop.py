@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks._common import BadInputError, read_json
 from benchmarks.validation import timeloop
-from benchmarks.validation._common import BadInputError, read_json
 
 Case = dict[str, Any]
 
