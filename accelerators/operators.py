@@ -11,11 +11,15 @@ letters: P rows, K columns, C the reduction, and G for independent products (att
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
+
+from accelerators.suggestions import did_you_mean
 
 Role = Literal["weights", "inputs", "outputs"]
 ROLES: tuple[Role, ...] = ("weights", "inputs", "outputs")
@@ -355,3 +359,41 @@ def _streamed(kind: str, rows: int, length: int, passes: int, operands: int = 1)
         (*(Tensor(name, "inputs", ranks) for name in inputs), Tensor("outputs", "outputs", ranks)),
         passes=passes,
     )
+
+
+_WRITTEN = re.compile(r"\s*(?P<kind>[a-z]\w*)\s*\((?P<settings>.*)\)\s*")
+_BUILDERS: dict[str, Callable[..., Operator]] = {
+    "conv2d": conv2d,
+    "depthwise": depthwise,
+    "matmul": matmul,
+    "batched_matmul": batched_matmul,
+}
+
+
+def parse_operator(text: str) -> Operator | None:
+    """The operator written as ``conv2d(K=64, C=64, P=56, Q=56, R=3, S=3, stride=2)``; None if it is not written so.
+
+    Kinds are conv2d, depthwise, matmul and batched_matmul, settings those of the functions of these names. Raises
+    ValueError, with what is expected, for an unknown kind and for missing, unknown or wrong settings.
+    """
+    match = _WRITTEN.fullmatch(text)
+    if not match:
+        return None
+    build = _BUILDERS.get(match["kind"])
+    if build is None:
+        known = ", ".join(_BUILDERS)
+        raise ValueError(f"an operator is one of {known} (got {match['kind']}){did_you_mean(match['kind'], _BUILDERS)}")
+    settings: dict[str, int] = {}
+    for word in match["settings"].replace(",", " ").split():
+        name, equals, value = word.partition("=")
+        if not equals or not value.isdecimal() or name in settings:
+            raise ValueError(f"{match['kind']}: settings are NAME=NUMBER, each once (got {word!r})")
+        settings[name] = int(value)
+    parameters = inspect.signature(build).parameters
+    for name in settings:
+        if name not in parameters:
+            raise ValueError(f"{match['kind']}: settings are {', '.join(parameters)} (got {name})")
+    missing = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty and n not in settings]
+    if missing:
+        raise ValueError(f"{match['kind']}: needs {', '.join(missing)} (got {text.strip()!r})")
+    return build(**settings)
