@@ -6,6 +6,7 @@ given mapping against them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -61,21 +62,27 @@ class Constraints:
 
 
 def violations(constraints: Constraints, nest: LoopNest, roles: Mapping[str, str]) -> Iterator[str]:
-    """Every way in which a mapping breaks the constraints, as ``level.rule: ...``; ``roles`` gives tensors' roles."""
+    """Every way in which a mapping breaks the constraints, as ``level.rule: ...``; ``roles`` gives tensors' roles.
+
+    A factor above what a dimension has is met by all of the dimension.
+    """
     for block in nest.blocks:
         rule = constraints.level(block.level)
-        yield from (f"{block.level}.{text}" for text in _block_violations(rule, block, roles))
+        yield from (f"{block.level}.{text}" for text in _block_violations(rule, block, roles, nest))
 
 
-def _block_violations(rule: LevelConstraint, block: Block, roles: Mapping[str, str]) -> Iterator[str]:
+def _block_violations(rule: LevelConstraint, block: Block, roles: Mapping[str, str], nest: LoopNest) -> Iterator[str]:
+    def limited(factors: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+        return ((dim, min(factor, math.prod(nest.factors(dim)))) for dim, factor in factors.items())
+
     temporal = {dim: factor for dim, factor in block.temporal if factor > 1}
     for dim, factor in temporal.items():
         if rule.dims is not None and dim not in rule.dims:
             yield f"dims: a loop over {dim} is not allowed (got {dim}={factor})"
-    for dim, wanted in rule.factors.items():
+    for dim, wanted in limited(rule.factors):
         if temporal.get(dim, 1) != wanted:
             yield f"factors: {dim} must be {wanted} (got {temporal.get(dim, 1)})"
-    for dim, least in rule.min_factors.items():
+    for dim, least in limited(rule.min_factors):
         if temporal.get(dim, 1) < least:
             yield f"min_factors: {dim} must be at least {least} (got {temporal.get(dim, 1)})"
     for dim, most in rule.max_factors.items():
@@ -101,9 +108,9 @@ def _block_violations(rule: LevelConstraint, block: Block, roles: Mapping[str, s
                 yield f"{axis}.dims: {dim} may not be unrolled (got {dim}={factor})"
             if factor > limits.max_factors.get(dim, factor):
                 yield f"{axis}.max_factors: {dim} must be at most {limits.max_factors[dim]} (got {factor})"
-        for dim, least in limits.min_factors.items():
+        for dim, least in limited(limits.min_factors):
             if unrolled.get(dim, 1) < least:
                 yield f"{axis}.min_factors: {dim} must be at least {least} (got {unrolled.get(dim, 1)})"
-        for dim, wanted in limits.factors.items():
+        for dim, wanted in limited(limits.factors):
             if unrolled.get(dim, 1) != wanted:
                 yield f"{axis}.factors: {dim} must be {wanted} (got {unrolled.get(dim, 1)})"

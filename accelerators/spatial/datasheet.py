@@ -24,7 +24,7 @@ that are not given come from the technology tables; ``node`` is then required.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo
@@ -34,6 +34,7 @@ from accelerators.documents import Document, DocumentError, Path_, StrictModel
 from accelerators.operators import ROLES, Role
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
 from accelerators.spatial.constraints import Constraints, LevelConstraint, SpatialConstraint
+from accelerators.suggestions import did_you_mean
 from accelerators.technology import TechnologyError
 from accelerators.units import quantity
 
@@ -250,6 +251,105 @@ class SpatialSheet(StrictModel):
     dataflow: DataflowSheet | None = None
 
 
+def contradictions(rule: LevelRuleSheet) -> Iterator[tuple[Path_, str]]:
+    """Where a rule contradicts itself, whatever the level: (place inside the rule, what is wrong)."""
+    yield from _factor_contradictions((), rule, rule.temporal, "temporal")
+    for axis, limits in rule.axes.items():
+        yield from _factor_contradictions(("axes", axis), limits, limits.unroll, "unroll")
+    for field, dims in (("innermost", rule.innermost), ("outermost", rule.outermost)):
+        for i, dim in enumerate(dims):
+            if dim in dims[:i]:
+                yield (field, i), f"entries must differ (got {dim} twice)"
+    for i, dim in enumerate(rule.outermost):
+        if dim in rule.innermost:
+            yield ("outermost", i), f"a loop cannot be innermost and outermost (got {dim})"
+    for i, role in enumerate(rule.keep):
+        if role in rule.bypass:
+            yield ("keep", i), f"a tensor cannot be kept and bypassed (got {role})"
+
+
+def _factor_contradictions(
+    at: Path_, rule: LevelRuleSheet | SpatialRuleSheet, allowed: list[str] | None, field: str
+) -> Iterator[tuple[Path_, str]]:
+    for dim in rule.factors:
+        if dim in rule.min_factors or dim in rule.max_factors:
+            yield (*at, "factors", dim), "give either a factor or bounds of it"
+    for dim, least in rule.min_factors.items():
+        if least > rule.max_factors.get(dim, least):
+            yield (*at, "min_factors", dim), f"must be <= max_factors, {rule.max_factors[dim]} (got {least})"
+    for name, factors in (("factors", rule.factors), ("min_factors", rule.min_factors)):
+        for dim, factor in factors.items():
+            if factor > 1 and allowed is not None and dim not in allowed:
+                yield (*at, name, dim), f"{dim} must be in {field}, {_listed(allowed)} (got a factor of {factor})"
+
+
+def misfits(
+    rule: LevelRuleSheet,
+    name: str,
+    keeps: Mapping[str, Collection[str]],
+    axes: Mapping[str, Collection[str] | None],
+) -> Iterator[tuple[Path_, str]]:
+    """Where a rule asks for what a level does not have: (place inside the rule, what is wrong).
+
+    ``keeps`` are the roles that every level may keep, outermost level first; ``axes`` the dimensions that the axes of
+    the level ``name`` may unroll (None: any).
+    """
+    for axis, limits in rule.axes.items():
+        if axis not in axes:
+            yield ("axes", axis), f"{name} has no axis {axis!r}{did_you_mean(axis, axes)} (axes: {_listed(axes)})"
+            continue
+        wires = axes[axis]
+        if wires is None:
+            continue
+        if limits.unroll and not set(limits.unroll) & set(wires):
+            rule_text = f"axis {axis} of {name} may unroll only {_listed(wires)} (got {_listed(limits.unroll)})"
+            yield ("axes", axis, "unroll"), rule_text
+        for field, factors in (("factors", limits.factors), ("min_factors", limits.min_factors)):
+            for dim, factor in factors.items():
+                if factor > 1 and dim not in wires:
+                    yield ("axes", axis, field, dim), f"axis {axis} of {name} may unroll only {_listed(wires)}"
+    for i, role in enumerate(rule.keep):
+        if role not in keeps[name]:
+            yield ("keep", i), f"{name} cannot keep {role} (it may keep {_listed(keeps[name])})"
+    for i, role in enumerate(rule.bypass):
+        if name == next((level for level, roles in keeps.items() if role in roles), None):
+            yield ("bypass", i), f"{role} live in {name}, the outermost level that keeps them"
+
+
+def _listed(words: Collection[str]) -> str:
+    return ", ".join(sorted(words) if isinstance(words, set | frozenset) else words) or "none"
+
+
+def constraints(name: str, levels: Mapping[str, LevelRuleSheet], min_utilisation: float) -> Constraints:
+    """Constraints from the rules for levels by name."""
+    return Constraints(
+        name,
+        {
+            level: LevelConstraint(
+                dims=None if rule.temporal is None else frozenset(rule.temporal),
+                innermost=tuple(rule.innermost),
+                outermost=tuple(rule.outermost),
+                factors=dict(rule.factors),
+                min_factors=dict(rule.min_factors),
+                max_factors=dict(rule.max_factors),
+                keep=frozenset(rule.keep),
+                bypass=frozenset(rule.bypass),
+                axes={
+                    axis: SpatialConstraint(
+                        None if limits.unroll is None else frozenset(limits.unroll),
+                        dict(limits.factors),
+                        dict(limits.min_factors),
+                        dict(limits.max_factors),
+                    )
+                    for axis, limits in rule.axes.items()
+                },
+            )
+            for level, rule in levels.items()
+        },
+        min_utilisation,
+    )
+
+
 def load(document: Document) -> SpatialAccelerator:
     """The accelerator that a document describes; raises :class:`DocumentError` with all that is wrong."""
     context: dict[str, Any] = {}
@@ -323,39 +423,17 @@ class _Builder:
                 self.problem((*path, i), f"entries must differ (got {entry} twice)")
 
     def _check_dataflow(self, dataflow: DataflowSheet, names: list[str]) -> None:
-        levels = dict(zip(names, self.sheet.levels, strict=True))
+        keeps = {level.name: level.keeps for level in self.sheet.levels}
         for name, rule in dataflow.levels.items():
             path: Path_ = ("dataflow", "levels", name)
             if name not in names:
                 self.problem(path, f"must be a level, one of {', '.join(names)}", key=True)
                 continue
-            level = levels[name]
-            for axis, limits in rule.axes.items():
-                if axis not in level.fanout:
-                    known = ", ".join(level.fanout) or "none"
-                    self.problem((*path, "axes", axis), f"must be an axis of {name}: {known}", key=True)
-                self._check_factors((*path, "axes", axis), limits.factors, limits.min_factors, limits.max_factors)
-            self._check_factors(path, rule.factors, rule.min_factors, rule.max_factors)
-            self._check_distinct((*path, "innermost"), rule.innermost)
-            self._check_distinct((*path, "outermost"), rule.outermost)
-            for dim in set(rule.innermost) & set(rule.outermost):
-                self.problem((*path, "outermost"), f"a loop cannot be innermost and outermost (got {dim})")
-            for role in rule.keep:
-                if role not in level.keeps or role in rule.bypass:
-                    self.problem((*path, "keep"), f"{name} cannot keep {role}")
-            for role in rule.bypass:
-                home = next((n for n, v in levels.items() if role in v.keeps), None)
-                if home == name:
-                    self.problem((*path, "bypass"), f"{role} live in {name}, the outermost level that keeps them")
-
-    def _check_factors(self, path: Path_, exact: dict[str, int], least: dict[str, int], most: dict[str, int]) -> None:
-        for dim in exact:
-            if dim in least or dim in most:
-                self.problem((*path, "factors", dim), "give either a factor or bounds of it")
-        for dim in least:
-            if least[dim] > most.get(dim, least[dim]):
-                rule = f"must be <= max_factors, {most[dim]} (got {least[dim]})"
-                self.problem((*path, "min_factors", dim), rule)
+            axes = {axis: entry.unroll for axis, entry in self.sheet.levels[names.index(name)].fanout.items()}
+            for place, text in contradictions(rule):
+                self.problem((*path, *place), text)
+            for place, text in misfits(rule, name, keeps, axes):
+                self.problem((*path, *place), text, key=place[-2:-1] == ("axes",))
 
     def ask(self, path: Path_, function: Any, *arguments: Any) -> Any:
         """Ask the technology tables; a problem at ``path`` if they do not cover the question."""
@@ -385,7 +463,9 @@ class _Builder:
             node_nm=sheet.node,
             wire_energy_pj_per_bit_mm=wires,
             area_factor=sheet.area_factor,
-            dataflow=self.dataflow(),
+            dataflow=Constraints()
+            if sheet.dataflow is None
+            else constraints(sheet.dataflow.name, sheet.dataflow.levels, sheet.dataflow.min_utilisation),
             ramp_cycles=dict(sheet.ramp),
             description=sheet.description,
             source=sheet.source,
@@ -476,38 +556,22 @@ class _Builder:
             source=source,
         )
 
-    def dataflow(self) -> Constraints:
-        sheet = self.sheet.dataflow
-        if sheet is None:
-            return Constraints()
-        levels = {
-            name: LevelConstraint(
-                dims=None if rule.temporal is None else frozenset(rule.temporal),
-                innermost=tuple(rule.innermost),
-                outermost=tuple(rule.outermost),
-                factors=dict(rule.factors),
-                min_factors=dict(rule.min_factors),
-                max_factors=dict(rule.max_factors),
-                keep=frozenset(rule.keep),
-                bypass=frozenset(rule.bypass),
-                axes={
-                    axis: SpatialConstraint(
-                        None if limits.unroll is None else frozenset(limits.unroll),
-                        dict(limits.factors),
-                        dict(limits.min_factors),
-                        dict(limits.max_factors),
-                    )
-                    for axis, limits in rule.axes.items()
-                },
-            )
-            for name, rule in sheet.levels.items()
-        }
-        return Constraints(sheet.name, levels, sheet.min_utilisation)
-
 
 def schema() -> dict[str, Any]:
     """JSON schema of the datasheet, for editors."""
     return SpatialSheet.model_json_schema()
 
 
-__all__ = ["SpatialSheet", "load", "schema", "type_bits"]
+__all__ = [
+    "DataflowSheet",
+    "Dim",
+    "LevelRuleSheet",
+    "SpatialRuleSheet",
+    "SpatialSheet",
+    "constraints",
+    "contradictions",
+    "load",
+    "misfits",
+    "schema",
+    "type_bits",
+]

@@ -111,7 +111,8 @@ def test_no_constraints_no_violations() -> None:
         ("DRAM", LevelConstraint(dims=frozenset("KP")), []),
         ("DRAM", LevelConstraint(factors={"K": 2}), ["DRAM.factors: K must be 2 (got 4)"]),
         ("DRAM", LevelConstraint(factors={"C": 1, "K": 4}), []),
-        ("DRAM", LevelConstraint(min_factors={"P": 8}), ["DRAM.min_factors: P must be at least 8 (got 7)"]),
+        ("DRAM", LevelConstraint(min_factors={"K": 8}), ["DRAM.min_factors: K must be at least 8 (got 4)"]),
+        ("DRAM", LevelConstraint(min_factors={"P": 8}), []),  # all of P is there
         ("DRAM", LevelConstraint(min_factors={"C": 2}), ["DRAM.min_factors: C must be at least 2 (got 1)"]),
         ("DRAM", LevelConstraint(max_factors={"P": 6}), ["DRAM.max_factors: P must be at most 6 (got 7)"]),
         ("DRAM", LevelConstraint(min_factors={"P": 7}, max_factors={"P": 7}), []),
