@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -55,6 +56,8 @@ class Mapspace:
     def _start_with_least_factors(self, d: int) -> None:
         """Place the smallest factors of a dimension that meet the least ones; they must leave a whole quotient."""
         space = self.arrays
+        if not (space.min_factors[:, d] > 1).any():
+            return
         bound = int(self.problem.operator_arrays.bounds[d])
         divisors = [n for n in range(1, bound + 1) if bound % n == 0]
         slots = [int(slot) for slot in np.nonzero(space.min_factors[:, d] > 1)[0]]
@@ -186,6 +189,98 @@ class Mapspace:
         usable: NDArray[np.bool_] = np.asarray((arrays.max_factors > 1).any(axis=1))
         usable[levels:] &= arrays.axis_sizes[levels:] > 1
         return arrays._replace(usable=np.nonzero(usable)[0], free_keep=np.argwhere(free_keep))
+
+    def size(self) -> int:
+        """Number of mappings: factorisations x loop orders x bypass choices, exactly.
+
+        Factorisations are perfect: for every dimension with a bound above 1, a factor for the temporal loops of every
+        level and for every axis of the array, whose product is the bound; each within its least and largest factor, and
+        the product on an axis within the axis' size. A split over the axes x and y of one array therefore counts as
+        another mapping than the same split over y and x. Orders are, per level, the permutations of all dimensions with
+        a bound above 1 that the constraints allow; as is usual, loops with a factor of 1 count as loops that can be
+        ordered. Every free bypass choice counts twice. Nothing else is ruled out: mappings that do not fit the
+        memories, leave a tensor without a home or stay below ``min_utilisation`` are counted.
+
+        A convolution with K=C=64, P=Q=56, R=S=3 has 1.5e18 on three levels with 16 x 16 PEs; without the limits of the
+        axes and the orders at the innermost level, as some count, 1.8e16.
+        """
+        orders = 1
+        for ranks in self.arrays.order_rank.tolist():
+            orders *= math.prod(map(math.factorial, Counter(ranks).values()))
+        return sum(self._factorisations(0).values()) * orders * 2 ** len(self.arrays.free_keep)
+
+    def distinct(self) -> int:
+        """Number of mappings that may differ in cost: as :meth:`size`, without orders that show nowhere.
+
+        Those are the order of loops with a factor of 1 and of the loops at the innermost level: what a level receives
+        depends on the loops of the levels outside alone, and a MAC holds nothing from one cycle to the next.
+        """
+        ordered = len(self.problem.accelerator.levels) - 1
+        total = sum(
+            number * math.prod(map(math.factorial, loops)) for loops, number in self._factorisations(ordered).items()
+        )
+        return total * 2 ** len(self.arrays.free_keep)
+
+    def _factorisations(self, ordered: int) -> dict[tuple[int, ...], int]:
+        """How many factorisations there are, by the number of loops above 1 at each of the first ``ordered`` levels.
+
+        Only loops with order rank 0 are counted there: every other one has a rank, so a place, of its own.
+
+        Dynamic programming over the dimensions. All that one dimension leaves to the next is the room on the axes, the
+        floor of the size over the product of the factors so far: few values, so that the states stay few.
+        """
+        dims = range(len(self.problem.dims))
+        splits = [self._splits(d, ordered) for d in dims]
+        axes = range(len(self.arrays.axis_sizes) - len(self.problem.accelerator.levels))
+        users = [{d for d in dims if any(factors[a] > 1 for factors, _ in splits[d])} for a in axes]
+        # An axis with one user needs no state: the factor was held against its size before.
+        shared = [a for a in axes if len(users[a]) > 1]
+        sizes = self.arrays.axis_sizes[-len(axes) :].tolist()
+        states: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {
+            (tuple(sizes[a] for a in shared), (0,) * ordered): 1
+        }
+        for d in dims:
+            options: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = defaultdict(int)
+            for (factors, loops), ways in splits[d].items():
+                options[tuple(factors[a] for a in shared), loops] += ways
+            last = [max(users[a]) <= d for a in shared]
+            after: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = defaultdict(int)
+            for (rooms, counts), number in states.items():
+                for (factors, loops), ways in options.items():
+                    if all(map(int.__le__, factors, rooms)):
+                        left = tuple(
+                            1 if done else room // factor
+                            for room, factor, done in zip(rooms, factors, last, strict=True)
+                        )
+                        after[left, tuple(map(int.__add__, counts, loops))] += number * ways
+            states = after
+        found: dict[tuple[int, ...], int] = defaultdict(int)
+        for (_, counts), number in states.items():
+            found[counts] += number
+        return found
+
+    def _splits(self, d: int, ordered: int) -> dict[tuple[tuple[int, ...], tuple[int, ...]], int]:
+        """How many ways there are to split a bound, by the factors on all axes and the loops of rank 0 (1 or 0)."""
+        space = self.arrays
+        levels = len(self.problem.accelerator.levels)
+        bound = int(self.problem.operator_arrays.bounds[d])
+        divisors = [n for n in range(1, bound + 1) if bound % n == 0]
+        # {(what is left of the bound, factors on the axes so far, loops so far): number}
+        states: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {(bound, (), ()): 1}
+        for slot, size in enumerate(space.axis_sizes.tolist()):
+            least, most = int(space.min_factors[slot, d]), int(space.max_factors[slot, d])
+            if slot >= levels:
+                most = min(most, size)
+            counted = slot < ordered and space.order_rank[slot, d] == 0
+            after: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = defaultdict(int)
+            for (left, factors, loops), number in states.items():
+                for n in divisors:
+                    if least <= n <= most and left % n == 0:
+                        new_factors = (*factors, n) if slot >= levels else factors
+                        new_loops = (*loops, int(counted and n > 1)) if slot < ordered else loops
+                        after[left // n, new_factors, new_loops] += number
+            states = after
+        return {(factors, loops): n for (left, factors, loops), n in states.items() if left == 1}
 
     def empty_batch(self, size: int) -> MappingArrays:
         """Arrays for ``size`` mappings, all factors 1."""

@@ -170,27 +170,32 @@ def _mean_hops(problem: Problem, block: Block, counts: Counts, index: int, t: in
     width = axes[0].size
     height = max(math.prod(axis.size for axis in axes[1:]), fanout // used_columns)
     operator = problem.operator_arrays
-    # Tile offset of every child, rank by rank: loops along the first axis are inside the others.
-    offsets = np.zeros((1, operator.rank_sizes.shape[1]), np.int64)
+    # Tile offset of every child, its ranks in one number: loops along the first axis are inside the others.
+    spread = np.ones(operator.rank_sizes.shape[1] + 1, np.int64)
+    for rank in range(int(operator.ranks[t])):
+        used = [d for d in range(len(problem.dims)) if operator.rank_of[t, d] == rank]
+        reach = 1 + sum(int(operator.coefficients[t, d] * operator.bounds[d]) for d in used)
+        spread[rank + 1] = spread[rank] * reach
+    offsets = np.zeros(1, np.int64)
     inner = dict.fromkeys(problem.dims, 1)
     for axis in axes:
         for dim, factor in reversed(loops.get(axis.name, ())):
             d = problem.dims.index(dim)
-            step = np.zeros(offsets.shape[1], np.int64)
+            step = 0
             if operator.coefficients[t, d]:
-                step[operator.rank_of[t, d]] = operator.coefficients[t, d] * counts.extents[index + 1, d] * inner[dim]
+                step = int(operator.coefficients[t, d] * counts.extents[index + 1, d]) * inner[dim]
+                step *= int(spread[operator.rank_of[t, d]])
             inner[dim] *= factor
-            offsets = (np.arange(factor)[:, None, None] * step + offsets).reshape(-1, offsets.shape[1])
-    _, group = np.unique(offsets, axis=0, return_inverse=True)
-    group = group.ravel()
+            offsets = (np.arange(factor)[:, None] * step + offsets).ravel()
     child = np.arange(fanout)
     column, row = child % width, child // width
+    order = np.lexsort((row, column, offsets))
+    group, column, row = offsets[order], column[order], row[order]
+    last_of_group = np.append(group[1:] != group[:-1], True)
+    last_of_column = last_of_group | np.append(column[1:] != column[:-1], True)
+    first_of_column = np.roll(last_of_column, 1)
     centre = (height - 1) / 2
-    total = 0.0
-    for g in range(group.max() + 1):
-        members = group == g
-        total += column[members].max()
-        for c in np.unique(column[members]):
-            rows = row[members & (column == c)]
-            total += max(0.0, centre - rows.min()) + max(0.0, rows.max() - centre)
-    return float(total / (group.max() + 1))
+    total = float(column[last_of_group].sum())
+    total += float(np.maximum(0.0, centre - row[first_of_column]).sum())
+    total += float(np.maximum(0.0, row[last_of_column] - centre).sum())
+    return total / int(last_of_group.sum())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from accelerators.costs import Infeasible, InfeasibleError
-from accelerators.operators import conv2d, matmul
+from accelerators.operators import Operator, conv2d, matmul
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
 from accelerators.spatial.constraints import Constraints, LevelConstraint, SpatialConstraint
 from accelerators.spatial.kernels.arrays import FACTORS, VALID
@@ -107,3 +110,137 @@ def test_paddings_are_larger_bounds() -> None:
 def test_bounds_that_do_not_pad(bounds: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be padded to at least"):
         Problem(small_array(), conv2d(K=8, C=2, P=4, Q=1, R=3, S=1), bounds)
+
+
+# --- size -------------------------------------------------------------------------------------------------------------
+
+
+def _flat(*axes: Axis, levels: int = 3) -> SpatialAccelerator:
+    """Levels L0, L1, .. with the axes below the last but one."""
+    chain = tuple(Level(f"L{i}", fanout=axes if i == levels - 2 else ()) for i in range(levels))
+    return SpatialAccelerator("flat", chain, Compute(1.0), clock_hz=1e9)
+
+
+def _count(space: Mapspace) -> tuple[int, int]:
+    """(size, distinct) by trying all factorisations and all orders, from the definition of the constraints alone."""
+    accelerator, operator, rules = space.problem.accelerator, space.problem.operator, space.constraints
+    dims = [dim for dim, bound in operator.bounds if bound > 1]
+    none = Axis("", 1)
+    places = [(level, axis) for level in accelerator.levels for axis in (none, *level.fanout)]
+    ways = []
+    for dim in dims:
+        bound = operator.bound(dim)
+        allowed = []
+        for level, axis in places:
+            rule: LevelConstraint | SpatialConstraint = rules.level(level.name)
+            hardware: frozenset[str] | None = None
+            if axis is not none:
+                assert isinstance(rule, LevelConstraint)
+                rule, hardware = rule.axes.get(axis.name, SpatialConstraint()), axis.dims
+            factors = [n for n in range(1, bound + 1) if bound % n == 0]
+            if (rule.dims is not None and dim not in rule.dims) or (hardware is not None and dim not in hardware):
+                factors = [1]
+            if dim in rule.factors:
+                factors = [n for n in factors if n == min(bound, rule.factors[dim])]
+            least, most = min(bound, rule.min_factors.get(dim, 1)), rule.max_factors.get(dim, bound)
+            allowed.append([n for n in factors if least <= n <= most])
+        ways.append([split for split in itertools.product(*allowed) if math.prod(split) == bound])
+    size = distinct = 0
+    for splits in itertools.product(*ways):
+        if any(math.prod(s[i] for s in splits) > axis.size for i, (_, axis) in enumerate(places) if axis is not none):
+            continue
+        orders = different = 1
+        for i, (level, axis) in enumerate(places):
+            if axis is none:
+                rule = rules.level(level.name)
+                good = []
+                for order in itertools.permutations(dims):
+                    outer = [dim for dim in rule.outermost if dim in dims]
+                    inner = [dim for dim in rule.innermost if dim in dims]
+                    if list(order[: len(outer)]) == outer and list(order[len(order) - len(inner) :]) == inner:
+                        good.append(order)
+                orders *= len(good)
+                loops = [dim for dim, split in zip(dims, splits, strict=True) if split[i] > 1]
+                if level is not accelerator.levels[-1]:
+                    different *= len({tuple(dim for dim in order if dim in loops) for order in good})
+        size += orders
+        distinct += different
+    choices = 0
+    if space.bypass:
+        for level in accelerator.levels[1:]:
+            rule = rules.level(level.name)
+            choices += sum(role in level.keeps and role not in rule.keep | rule.bypass for role in level.keeps)
+    return size * 2**choices, distinct * 2**choices
+
+
+_SIZE_RULES = Constraints(
+    "rules",
+    {
+        "L0": LevelConstraint(outermost=("K", "C"), max_factors={"P": 2}),
+        "L1": LevelConstraint(
+            innermost=("C", "P"),
+            factors={"K": 2},
+            keep=frozenset({"inputs"}),
+            axes={"x": SpatialConstraint(frozenset({"C", "K", "P"}), max_factors={"C": 2}, min_factors={"P": 2})},
+        ),
+        "L2": LevelConstraint(dims=frozenset({"R", "S", "C", "Q", "G"}), bypass=frozenset({"outputs"})),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 9),
+    st.integers(1, 6),
+    st.sampled_from([None, frozenset({"C", "K"}), frozenset({"R", "P"})]),
+    st.sampled_from(
+        [
+            conv2d(K=4, C=2, P=4, Q=1, R=3, S=1),
+            conv2d(K=6, C=1, P=2, Q=1, R=3, S=1),
+            matmul(P=4, K=12, C=6),
+            matmul(P=12, K=4, C=1),
+            matmul(P=1, K=1, C=1),
+        ]
+    ),
+    st.booleans(),
+    st.booleans(),
+)
+def test_size_counts_every_mapping(
+    x: int, y: int, dims: frozenset[str] | None, operator: Operator, free: bool, bypass: bool
+) -> None:
+    problem = Problem(_flat(Axis("x", x), Axis("y", y, dims)), operator)
+    try:
+        space = Mapspace(problem, Constraints() if free else _SIZE_RULES, bypass)
+    except InfeasibleError:
+        assume(False)
+    assert (space.size(), space.distinct()) == _count(space)
+
+
+def test_size_of_a_resnet_layer() -> None:
+    operator = conv2d(K=64, C=64, P=56, Q=56, R=3, S=3)
+
+    def ways(*exponents: int, places: int = 5) -> int:
+        return math.prod(math.comb(n + places - 1, places - 1) for n in exponents)
+
+    # Without a limit on the axes every prime of every dimension may go to any of three levels and two axes. The figure
+    # of 2e16 that is quoted for this layer counts that way, and the orders at the two outer levels only.
+    unlimited = Mapspace(Problem(_flat(Axis("x", 2**40), Axis("y", 2**40)), operator)).size()
+    assert unlimited == ways(6) ** 2 * ways(3, 1) ** 2 * ways(1) ** 2 * math.factorial(6) ** 3
+    assert unlimited / math.factorial(6) == pytest.approx(2e16, rel=0.15)
+    # 16 x 16 PEs leave an eighth of the factorisations.
+    assert Mapspace(Problem(_flat(Axis("x", 16), Axis("y", 16)), operator)).size() == pytest.approx(1.48e18, rel=0.01)
+
+
+def test_size_has_no_largest_number() -> None:
+    operator = conv2d(N=256, G=2, K=4096, C=4096, P=64, Q=64, R=4, S=4)
+    space = Mapspace(Problem(_flat(Axis("x", 256), Axis("y", 256), levels=6), operator), bypass=True)
+    assert space.size() > 2**150
+    assert space.size() % (math.factorial(8) ** 6 * 2**15) == 0
+
+
+def test_size_counts_what_does_not_fit() -> None:
+    """Capacities and the least utilisation are left to the evaluation."""
+    operator = matmul(P=4, K=6, C=4)
+    roomy, tight = (Mapspace(Problem(small_array(buffer_bytes=n), operator)) for n in (1e9, 8))
+    idle = Mapspace(roomy.problem, Constraints(min_utilisation=1.0))
+    assert roomy.size() == tight.size() == idle.size()
