@@ -48,6 +48,8 @@ from mappers.mapspace import Mapspace, prime_factors
 
 #: Tiles bounded for one unrolling before others get their turn.
 _FIRST_SLICE = 200_000
+#: Unrollings per step.
+_STEP = 16
 #: Most nodes of a lattice, and most unrollings: beyond, tables would not fit a small machine's memory.
 MAX_NODES = 4_000_000
 MAX_UNROLLINGS = 4_000_000
@@ -90,15 +92,17 @@ class Certificate:
         """Whether the mapping is optimal."""
         return self.gap == 0.0
 
+    @property
+    def summary(self) -> str:
+        """What is proven, on one line."""
+        if self.proven:
+            return f"optimal: {self.value:.10g}, nothing in the space is lower"
+        return f"open: {self.value:.10g} is at most {self.gap:.3%} above the optimum (>= {self.lower_bound:.9g})"
+
     def __str__(self) -> str:
-        head = (
-            f"optimal: {self.value:.10g}, nothing in the space is lower"
-            if self.proven
-            else f"open: {self.value:.10g} is at most {self.gap:.3%} above the optimum (>= {self.lower_bound:.9g})"
-        )
         padded = f" in {1 + self.paddings} versions of the bounds" if self.paddings else ""
         return (
-            f"{head}{padded}\n{self.unrollings} unrollings x {self.keeps} choices of what levels keep, "
+            f"{self.summary}{padded}\n{self.unrollings} unrollings x {self.keeps} choices of what levels keep, "
             f"{self.explored} explored; by their bounds no other one can be better (least {self.root_bound:.10g}); "
             f"{self.tiles} tiles bounded, {self.leaves} complete, {self.evaluations} mappings evaluated"
         )
@@ -288,9 +292,13 @@ def _order_pool(
 class BranchAndBound:
     """Minimise EDP (``kind`` EDP) or ``energy_weight * pJ + cycles_weight * cycles`` over a mapspace.
 
-    Only mappings of at most ``max_cycles`` count, and only those with a score below ``upper_bound``. ``like`` is an earlier
-    search of the same space for another goal, whose tables serve again.
+    Only mappings of at most ``max_cycles`` count, and only those with a score below ``upper_bound``. ``like`` is an
+    earlier search of the same space for another goal, whose tables serve again.
     """
+
+    lattice: _Lattice
+    unrollings: _Unrollings
+    _work: Workspace
 
     def __init__(
         self,
@@ -342,6 +350,8 @@ class BranchAndBound:
             np.zeros(1, np.int64),
         )
         self.tally = np.zeros(4, np.int64)
+        #: Unrollings looked into; those that took longer than their slice count again.
+        self.explored = 0
         arrays = space.arrays
         self._limited = np.asarray(
             (arrays.min_factors[:levels] > 1).any(axis=1)
@@ -358,24 +368,28 @@ class BranchAndBound:
         self._tables: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = like._tables if like else {}
         windows = self.lattice.arrays.window_ratios.shape[1]
         size = self.lattice.size
-        self._work = like._work if like else Workspace(
-            candidates=np.empty((levels + 1, size), np.int64),
-            candidate_bounds=np.empty((levels + 1, size)),
-            settled=np.zeros((levels + 1, rows)),
-            open_values=np.zeros((levels + 1, tensors, rows)),
-            open_ratios=np.ones((levels + 1, windows)),
-            open_widths=np.ones((levels + 1, windows)),
-            slides=np.ones((levels + 1, windows)),
-            closing=np.zeros((levels + 1, rows)),
-            closes=np.zeros((levels + 1, tensors), np.bool_),
-            ramp=np.zeros(levels + 1),
-            node=np.zeros(levels + 1, np.int64),
-            orders=np.zeros((levels, _ORDERS_PER_LEVEL), np.int64),
-            batch=new_mappings(_BATCH, levels, dims, tensors),
-            status=np.zeros(_BATCH, np.int64),
-            facts=np.zeros((_BATCH, 2), np.int64),
-            energy_pj=np.zeros(_BATCH),
-            cycles=np.zeros(_BATCH, np.int64),
+        self._work = (
+            like._work
+            if like
+            else Workspace(
+                candidates=np.empty((levels + 1, size), np.int64),
+                candidate_bounds=np.empty((levels + 1, size)),
+                settled=np.zeros((levels + 1, rows)),
+                open_values=np.zeros((levels + 1, tensors, rows)),
+                open_ratios=np.ones((levels + 1, windows)),
+                open_widths=np.ones((levels + 1, windows)),
+                slides=np.ones((levels + 1, windows)),
+                closing=np.zeros((levels + 1, rows)),
+                closes=np.zeros((levels + 1, tensors), np.bool_),
+                ramp=np.zeros(levels + 1),
+                node=np.zeros(levels + 1, np.int64),
+                orders=np.zeros((levels, _ORDERS_PER_LEVEL), np.int64),
+                batch=new_mappings(_BATCH, levels, dims, tensors),
+                status=np.zeros(_BATCH, np.int64),
+                facts=np.zeros((_BATCH, 2), np.int64),
+                energy_pj=np.zeros(_BATCH),
+                cycles=np.zeros(_BATCH, np.int64),
+            )
         )
         keeps = self._keeps() if levels > 1 else ()
         found = [pattern for keep in keeps for pattern in self._patterns(keep)]
@@ -632,28 +646,33 @@ class BranchAndBound:
 
         The deadline is a reading of ``time.monotonic``: what is found by then depends on the machine.
         """
+        for _ in self.steps(node_limit):
+            if time.monotonic() >= deadline:
+                break
+        return self._proven()
+
+    def steps(self, node_limit: int | None = None) -> Iterator[None]:
+        """The search in steps of a few unrollings each, until the optimum is proven or about ``node_limit`` tiles."""
         announce_compilation()
         if self.problem.shape[0] == 1:
             self._try_all_unrollings()
-            return True
+            return
         budget = math.inf if node_limit is None else node_limit
         slice_ = _FIRST_SLICE
-        while True:
-            for pattern in self.patterns:
-                if pattern.bound >= self.best.score[0] * SAFETY:
-                    continue
-                while pattern.position < len(pattern.ranking):
+        again = self.patterns
+        while again:
+            for pattern in again:
+                while self._pending(pattern) < self.best.score[0] * SAFETY and pattern.position < len(pattern.ranking):
                     left = budget - int(self.tally[0])
-                    if left <= 0 or time.monotonic() >= deadline:
-                        return self._proven()
-                    last = min(len(pattern.ranking), pattern.position + 16)
-                    position = self._explore(pattern, pattern.position, last, int(min(slice_, left)))
-                    if position < last:
+                    if left <= 0:
+                        return
+                    first, last = pattern.position, min(len(pattern.ranking), pattern.position + _STEP)
+                    pattern.position = self._explore(pattern, first, last, int(min(slice_, left)))
+                    self.explored += pattern.position - first
+                    yield
+                    if pattern.position < last:
                         break
-                    pattern.position = position
             again = [p for p in self.patterns if self._pending(p) < self.best.score[0] * SAFETY]
-            if not again:
-                return True
             # Some unrollings took more than their slice: once more, with a larger one.
             slice_ *= 8
             for pattern in again:
@@ -765,11 +784,6 @@ class BranchAndBound:
     def _proven(self) -> bool:
         return self.lower_bound >= self.best.score[0] * SAFETY
 
-    @property
-    def explored(self) -> int:
-        """Unrollings looked into."""
-        return sum(pattern.position for pattern in self.patterns)
-
     def certificate(self) -> Certificate:
         """What is known now."""
         tiles, leaves, evaluations, _ = (int(n) for n in self.tally)
@@ -787,12 +801,12 @@ class BranchAndBound:
 
 
 class Optimal(Mapper):
-    """Branch and bound; proposes one mapping, the optimal one, and has a :class:`Certificate` for it.
+    """Branch and bound; proposes ever better mappings, at last the optimal one, and has a :class:`Certificate` for it.
 
-    ``node_limit`` bounds about how many tiles it looks at (the same seed and limit give the same result on every
-    machine), ``time_limit_s`` the seconds; where either ends the search, the certificate states the gap. Mappings that
-    are not below ``upper_bound`` (in the objective's unit) are of no interest to the caller: if none is, nothing is
-    proposed. For the latency, ties are broken by energy, also to the optimum.
+    ``node_limit`` bounds about how many tiles it looks at (the same limit gives the same result on every machine),
+    ``time_limit_s`` the seconds; where either ends the search, the certificate states the gap. Mappings that are not
+    below ``upper_bound`` (in the objective's unit) are of no interest to the caller: if none is, nothing is proposed.
+    For the latency, ties are broken by energy, also to the optimum. The seed has no influence.
 
     Raises :class:`SpaceTooLargeError` for spaces whose tables would take gigabytes.
     """
@@ -811,37 +825,49 @@ class Optimal(Mapper):
         upper_bound: float = math.inf,
     ):
         super().__init__(space, objective, seed)
-        self.node_limit = node_limit
-        self.time_limit_s = time_limit_s
-        self.upper_bound = upper_bound
-        self.certificate: Certificate | None = None
-
-    def ask(self) -> MappingArrays:
-        """Search; the optimal mapping as a batch of one, or an empty batch if there is none."""
-        self.finished = True
-        deadline = math.inf if self.time_limit_s is None else time.monotonic() + self.time_limit_s
         kind, weights = {
             "edp": (EDP, (0.0, 0.0)),
             "energy": (WEIGHTED, (1.0, 0.0)),
             "latency": (WEIGHTED, (0.0, 1.0)),
-        }[self.objective]
-        search = BranchAndBound(self.space, kind, *weights, upper_bound=self.upper_bound)
-        search.run(self.node_limit, deadline)
-        self.certificate = search.certificate()
-        best = search.best
-        if self.objective == "latency" and best.found[0]:
-            cheapest = BranchAndBound(
-                self.space,
-                WEIGHTED,
-                1.0,
-                0.0,
-                max_cycles=float(best.cycles[0]),
-                upper_bound=float(best.energy_pj[0]),
-            )
-            cheapest.run(self.node_limit, deadline)
-            if cheapest.best.found[0]:
-                best = cheapest.best
-        return best.mapping if best.found[0] else self.space.empty_batch(0)
+        }[objective]
+        self._node_limit = node_limit
+        self._deadline = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
+        self._search = BranchAndBound(space, kind, *weights, upper_bound=upper_bound)
+        self._steps = self._search.steps(node_limit)
+        self._among_fastest: BranchAndBound | None = None
+
+    @property
+    def certificate(self) -> Certificate:
+        """What is known about the best mapping of the space so far."""
+        return self._search.certificate()
+
+    def ask(self) -> MappingArrays:
+        """Search until there is a better mapping, and propose it; an empty batch at the end if there was none."""
+        search = self._among_fastest or self._search
+        found = int(search.best.found[0])
+        while search.best.found[0] == found and not self.finished:
+            late = time.monotonic() >= self._deadline
+            if late or next(self._steps, self) is self:
+                if search.best.found[0] != found:
+                    break
+                if late or self.objective != "latency" or self._among_fastest or not search.best.found[0]:
+                    self.finished = True
+                else:
+                    # Now the least energy among the fastest mappings.
+                    self._among_fastest = BranchAndBound(
+                        self.space,
+                        WEIGHTED,
+                        1.0,
+                        0.0,
+                        max_cycles=float(search.best.cycles[0]),
+                        upper_bound=float(search.best.energy_pj[0]),
+                        like=search,
+                    )
+                    self._steps = self._among_fastest.steps(self._node_limit)
+                    search, found = self._among_fastest, 0
+        if search.best.found[0] == found:
+            return self.space.empty_batch(0)
+        return select(search.best.mapping, [0])
 
     def tell(self, batch: MappingArrays, result: BatchResult, progress: float) -> None:
         """Nothing to learn."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -25,9 +26,9 @@ from mappers.optimal import Certificate, Optimal, SpaceTooLargeError, most_macs
 
 #: Evaluations per operator of the mappers that sample: about a twentieth of a second.
 DEFAULT_EVALUATIONS = 40_000
-#: Tiles per operator that the default mapper looks at before it settles for a gap: about a second. Most layers take a
-#: hundredth of it.
-DEFAULT_NODE_LIMIT = 4_000_000
+#: Tiles per operator that the default mapper looks at before it settles for a gap: a part of a second. Most layers take
+#: a hundredth of it.
+DEFAULT_NODE_LIMIT = 1_000_000
 #: Tiles to look at when the question is only whether there is a mapping at all.
 _FEASIBILITY_NODES = 200_000
 
@@ -52,11 +53,15 @@ class MapResult:
     certificate: Certificate | None = None
 
 
-def search(mapper: Mapper, evaluations: int) -> tuple[MappingArrays | None, float, int, int]:
+def search(
+    mapper: Mapper, evaluations: int, time_limit_s: float | None = None
+) -> tuple[MappingArrays | None, float, int, int]:
     """Run a mapper; returns (the best mapping as a batch of one, its score, evaluations, valid ones).
 
-    It ends when the mapper has finished or the budget of evaluations is spent; a complete mapper has no budget.
+    It ends when the mapper has finished or the budget of evaluations is spent; a complete mapper has no budget. With
+    ``time_limit_s`` it also ends after that time, and its result then depends on the machine.
     """
+    start = time.monotonic()
     best: MappingArrays | None = None
     best_score = np.inf
     done = valid = 0
@@ -70,7 +75,12 @@ def search(mapper: Mapper, evaluations: int) -> tuple[MappingArrays | None, floa
             i = int(np.argmin(values))
             best_score = float(values[i])
             best = select(batch, [i])
-        mapper.tell(batch, result, min(1.0, done / evaluations))
+        spent = done / evaluations
+        if time_limit_s is not None:
+            spent = max(spent, (time.monotonic() - start) / time_limit_s)
+            if spent >= 1:
+                break
+        mapper.tell(batch, result, min(1.0, spent))
     return best, best_score, done, valid
 
 
@@ -85,8 +95,8 @@ class _Found:
     evaluations: int = 0
     valid: int = 0
 
-    def search(self, mapper: Mapper, evaluations: int) -> None:
-        batch, score, done, valid = search(mapper, evaluations)
+    def search(self, mapper: Mapper, evaluations: int, time_limit_s: float | None = None) -> None:
+        batch, score, done, valid = search(mapper, evaluations, time_limit_s)
         self.evaluations += done
         self.valid += valid
         self.mapper = self.mapper or mapper.name
@@ -111,8 +121,8 @@ def map_operator(
     """Find the best mapping of an operator, or a good one.
 
     ``mapper`` None is the optimal one, within ``node_limit`` tiles; where that is not enough, local search has a try as
-    well, and the certificate states the gap. Other mappers try ``evaluations`` mappings. ``time_limit_s`` is for the
-    optimal mapper and for people: searches count nodes, so that their results do not depend on the machine.
+    well, and the certificate states the gap. Other mappers try ``evaluations`` mappings. ``time_limit_s`` (per
+    version of the bounds) is for people: searches count nodes, so that their results do not depend on the machine.
 
     With ``pad``, bounds that the array does not divide may be padded; ghost work is charged. The result is a reason if
     there is no valid mapping, or none was found. Raises ValueError for an unknown objective and for limits below one.
@@ -137,7 +147,7 @@ def map_operator(
     for space in spaces:
         share = evaluations if space is spaces[0] else max(1, evaluations // 4)
         if mapper is not None and mapper is not Optimal:
-            found.search(mapper(space, objective, seed), share)
+            found.search(mapper(space, objective, seed), share, time_limit_s)
             continue
         try:
             optimal = Optimal(

@@ -900,6 +900,8 @@ def explore_unrollings(
             if chain_bounds[i, 0] >= best.score[0] * SAFETY:
                 break
             if tally[0] >= stop_at:
+                # All chains left have at least this bound.
+                lower_bounds[x] = max(lower_bounds[x], chain_bounds[i, 0])
                 finished = False
                 break
             chain = chosen[i]
@@ -941,6 +943,7 @@ def explore_unrollings(
                 tally,
             )
             if not finished:
+                lower_bounds[x] = max(lower_bounds[x], chain_bounds[i, 0])
                 break
         unfinished[x] = not finished
     return last
