@@ -1,4 +1,4 @@
-"""The command line: evaluate, map, list, show, schema."""
+"""The command line: evaluate, map, cost, list, show, schema."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from rich.table import Table
 from codesign.reports.tables import counts_table, layer_table, si, summary_table
 
 if TYPE_CHECKING:
+    from accelerators.costs import Cost
+    from accelerators.operators import Operator
     from accelerators.spatial.architecture import SpatialAccelerator
     from codesign.evaluation import Evaluation
 
@@ -25,8 +27,24 @@ _SEVERAL = ("--on",)
 Network = Annotated[str, typer.Argument(help="name from `codesign list networks`, or an .onnx file")]
 Seed = Annotated[int, typer.Option(help="seed of the mapper", min=0)]
 Goal = Annotated[str, typer.Option("--objective", help="what mappings minimise: edp, energy or latency")]
+MapperName = Annotated[
+    str | None,
+    typer.Option(
+        "--mapper",
+        help="optimal, local_search, genetic, cma_es, random or exhaustive (optimal, helped by local_search where a "
+        "proof takes too long)",
+    ),
+]
 Evaluations = Annotated[
-    int | None, typer.Option(help="mappings tried per distinct layer (40,000)", min=1, max=100_000_000)
+    int | None,
+    typer.Option(help="mappings that a mapper without proof tries per distinct layer (40,000)", min=1, max=100_000_000),
+]
+Restriction = Annotated[
+    str | None,
+    typer.Option(
+        "--constraints",
+        help="constraints instead of the native dataflow: a .yaml file, or a name from `codesign list dataflows`",
+    ),
 ]
 Pad = Annotated[bool, typer.Option("--pad", help="let mappings pad bounds that the array does not divide")]
 Bypass = Annotated[bool, typer.Option("--bypass", help="let mappings skip levels")]
@@ -86,10 +104,16 @@ def evaluate(
     layers: Annotated[bool, typer.Option("--layers", help="print every layer")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="write everything as JSON")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="write the layers as CSV")] = None,
-    out: Annotated[Path | None, typer.Option(help="result folder: tables, JSON, loop nests")] = None,
+    out: Annotated[Path | None, typer.Option(help="result folder: tables, JSON, mappings")] = None,
     objective: Goal = "edp",
+    mapper: MapperName = None,
     evaluations: Evaluations = None,
     seed: Seed = 0,
+    constraints: Restriction = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="choose the mappings that minimise the EDP of the whole network")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="processes; they change no result", min=1, max=1024)] = 1,
     fuse: Annotated[bool, typer.Option("--fuse", help="run elementwise layers with their producer")] = False,
     pad: Pad = False,
     bypass: Bypass = False,
@@ -101,6 +125,8 @@ def evaluate(
     """Energy, latency, EDP, utilisation and bottleneck of a network on candidate accelerators."""
     graph = _network(network, batch, options, dimensions, allow_unknown)
     candidates = _accelerators(on)
+    if together and (objective != "edp" or mapper):
+        raise _RefusedError("--together minimises the EDP with the optimal mapper: leave out --objective and --mapper")
     for path in (json_file, csv_file):
         if path:
             _writable_file(path)
@@ -114,8 +140,12 @@ def evaluate(
             graph,
             candidates,
             objective=_objective(objective),
+            mapper=_mapper(mapper),
             evaluations=evaluations or DEFAULT_EVALUATIONS,
             seed=seed,
+            constraints=constraints,
+            together=together,
+            workers=workers,
             fuse=fuse,
             pad=pad,
             bypass=bypass,
@@ -126,6 +156,9 @@ def evaluate(
         console.print(f"note: {warning}", markup=False)
     console.print(f"{graph.name}: {si(graph.macs)}MACs, {si(graph.parameters)}parameters", highlight=False)
     console.print(summary_table(result))
+    for network_cost in result.results:
+        if network_cost.quality:
+            console.print(f"{network_cost.hardware}: {network_cost.quality}", markup=False, highlight=False)
     if layers:
         for network_cost in result.results:
             console.print(layer_table(network_cost))
@@ -145,68 +178,245 @@ def evaluate(
 
 @app.command("map")
 def map_layer(
-    layer: Annotated[str, typer.Argument(metavar="NETWORK:LAYER", help="e.g. resnet50:layer3.0.conv2")],
+    layer: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAYER", help='resnet50:layer3.0.conv2, or an operator: "conv2d(K=64,C=64,P=56,Q=56,R=3,S=3)"'
+        ),
+    ],
     on: Annotated[list[str], typer.Option("--on", help="accelerators: names from the catalog or .yaml files")],
     objective: Goal = "edp",
+    mapper: MapperName = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="seconds; the optimal mapper then states a gap if it needs more", min=0.001)
+    ] = None,
     evaluations: Evaluations = None,
     seed: Seed = 0,
+    constraints: Restriction = None,
     pad: Pad = False,
     bypass: Bypass = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="run all mappers for --time-limit seconds each (2) and compare them")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="with --compare: draw quality against time (.png, .svg, .pdf)")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="write the mapping as YAML; `codesign cost` reads it")] = None,
+    timeloop: Annotated[
+        Path | None, typer.Option(help="folder: write problem, architecture and mapping for Timeloop")
+    ] = None,
     batch: Batch = None,
     options: SetOption = None,
     dimensions: Dimension = None,
     allow_unknown: AllowUnknown = False,
 ) -> None:
     """Show the loop nest that a layer gets on an accelerator, with reads, writes and energy per level."""
+    operator = _operator(layer, batch, options, dimensions, allow_unknown)
+    candidates = _restricted(_accelerators(on), constraints)
+    goal, make = _objective(objective), _mapper(mapper)
+    if plot and not compare:
+        raise _RefusedError("--plot draws a comparison: add --compare")
+    if compare and (save or timeloop or mapper):
+        raise _RefusedError(
+            "--compare runs all mappers and keeps no mapping: leave out --mapper, --save and --timeloop"
+        )
+    if len(candidates) > 1 and (plot or save or timeloop):
+        raise _RefusedError("--plot, --save and --timeloop take one accelerator")
+    for path in (plot, save):
+        if path:
+            _writable_file(path)
+    if timeloop:
+        _writable_folder(timeloop)
+    from accelerators.costs import Infeasible
+    from mappers import DEFAULT_EVALUATIONS, DEFAULT_NODE_LIMIT, Optimal, SpaceTooLargeError, map_operator
+
+    console = _console()
+    for accelerator in candidates:
+        console.rule(f"{layer} on {accelerator.name}")
+        console.print(f"{operator}, {si(operator.macs)}MACs", highlight=False)
+        if compare:
+            _compare(accelerator, operator, goal, time_limit or 2.0, seed, bypass, plot)
+            continue
+        try:
+            result = map_operator(
+                accelerator,
+                operator,
+                mapper=make,
+                objective=goal,
+                # A user who asks for the optimal mapper, or gives it time, wants the proof.
+                evaluations=evaluations or (DEFAULT_EVALUATIONS if time_limit is None else 2**40),
+                node_limit=None if make is Optimal or time_limit else DEFAULT_NODE_LIMIT,
+                time_limit_s=time_limit,
+                seed=seed,
+                pad=pad,
+                bypass=bypass,
+            )
+        except SpaceTooLargeError as error:
+            raise _RefusedError(str(error)) from None
+        if isinstance(result, Infeasible):
+            raise _RefusedError(f"{accelerator.name} cannot run {layer}: {result}")
+        if result.bounds:
+            padded = ", ".join(f"{dim} to {n}" for dim, n in result.bounds.items())
+            console.print(f"padded: {padded} ({si(result.cost.padded_macs)}MACs)", highlight=False)
+        _show_cost(console, result.cost)
+        tried = "" if result.certificate else f", {result.evaluations:,} mappings tried, {result.valid:,} valid"
+        console.print(
+            f"{result.mapper} mapper, {accelerator.dataflow.name} dataflow{tried}", highlight=False, markup=False
+        )
+        if result.certificate:
+            console.print(str(result.certificate), highlight=False, markup=False)
+        if save:
+            from codesign import mappings
+
+            _write(save, mappings.dump(mappings.of_layer(accelerator, layer, operator, result)))
+            console.print(f"mapping in {save}", highlight=False)
+        if timeloop:
+            from accelerators.spatial.timeloop import export
+
+            try:
+                texts = export(accelerator, operator, result.mapping, result.bounds)
+            except ValueError as error:
+                raise _RefusedError(str(error)) from None
+            for name, text in texts.items():
+                _writable_folder((timeloop / name).parent)
+                _write(timeloop / name, text)
+            console.print(f"Timeloop files in {timeloop}", highlight=False)
+
+
+def _show_cost(console: Console, cost: Cost) -> None:
+    console.print()
+    console.print(cost.details.mapping.nest(), markup=False, highlight=False)
+    console.print()
+    console.print(counts_table(cost))
+    console.print(
+        f"energy {si(cost.energy_pj * 1e-12)}J  latency {cost.latency_cycles} cycles = "
+        f"{si(cost.latency_s)}s  EDP {cost.edp_js:.4g} Js  "
+        f"utilisation {cost.utilisation:.1%}  bottleneck {cost.bottleneck}",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _operator(
+    layer: str, batch: int | None, options: list[str] | None, dimensions: list[str] | None, allow_unknown: bool
+) -> Operator:
+    """The operator that an argument means: written out, or a layer of a network."""
+    from accelerators.operators import parse_operator
+
+    try:
+        written = parse_operator(layer)
+    except ValueError as error:
+        raise _RefusedError(str(error)) from None
+    if written is not None:
+        return written
     # Names of ONNX nodes may contain colons; the first one after the file name parts the two.
     file, ending, rest = layer.partition(".onnx:")
     name, separator, layer_name = (f"{file}.onnx", ":", rest) if ending else layer.partition(":")
     if not separator:
-        raise _RefusedError(f"give the layer as NETWORK:LAYER (got {layer!r})")
-    graph = _network(name, batch, options, dimensions, allow_unknown)
-    found = graph.layer(layer_name)
-    if found.operator.passes:
-        raise _RefusedError(f"{layer_name} is {found.operator}: it streams its tensors and has no loop nest to map")
-    candidates = _accelerators(on)
+        raise _RefusedError(f"give NETWORK:LAYER or an operator such as matmul(P=1,K=8,C=8) (got {layer!r})")
+    found: Operator = _network(name, batch, options, dimensions, allow_unknown).layer(layer_name).operator
+    if found.passes:
+        raise _RefusedError(f"{layer_name} is {found}: it streams its tensors and has no loop nest to map")
+    return found
+
+
+def _restricted(candidates: list[SpatialAccelerator], constraints: str | None) -> list[SpatialAccelerator]:
+    """The candidates with other constraints than their native dataflows."""
+    if constraints is None:
+        return candidates
+    from dataclasses import replace
+
+    from accelerators.spatial import constraint_files
+
+    rules = constraint_files.load(constraints)
+    return [replace(accelerator, dataflow=rules.resolve(accelerator)) for accelerator in candidates]
+
+
+def _mapper(name: str | None) -> Any:
+    if name is None:
+        return None
+    from accelerators.suggestions import did_you_mean
+    from mappers import MAPPERS
+
+    if name not in MAPPERS:
+        raise _RefusedError(f"--mapper must be one of {', '.join(MAPPERS)} (got {name!r}){did_you_mean(name, MAPPERS)}")
+    return MAPPERS[name]
+
+
+def _compare(
+    accelerator: SpatialAccelerator,
+    operator: Operator,
+    objective: Any,
+    seconds: float,
+    seed: int,
+    bypass: bool,
+    plot: Path | None,
+) -> None:
+    from accelerators.costs import InfeasibleError
+    from accelerators.spatial.problem import Problem
+    from codesign.reports.comparison import comparison_plot, comparison_table, image_format
+    from mappers import MAPPERS, Mapspace
+    from mappers.compare import compare
+
+    try:
+        if plot:
+            image_format(plot)
+    except ValueError as error:
+        raise _RefusedError(str(error)) from None
+    try:
+        space = Mapspace(Problem(accelerator, operator), bypass=bypass)
+    except InfeasibleError as error:
+        raise _RefusedError(f"{accelerator.name} cannot run {operator}: {error}") from None
+    names = [name for name in MAPPERS if name != "exhaustive"]
+    with _progress() as report:
+        comparison = compare(
+            space,
+            objective,
+            {name: MAPPERS[name] for name in names},
+            cpu_s=seconds,
+            seed=seed,
+            report=lambda name, spent: report(name, round(1000 * spent), 1000),
+        )
+    console = _console()
+    console.print(comparison_table(comparison))
+    console.print(f"space: {comparison.size:.4g} mappings", highlight=False)
+    if comparison.certificate:
+        console.print(str(comparison.certificate), highlight=False, markup=False)
+    if plot:
+        comparison_plot(comparison, plot, f"{operator} on {accelerator.name}")
+        console.print(f"plot in {plot}", highlight=False)
+
+
+@app.command()
+def cost(
+    file: Annotated[
+        Path, typer.Argument(help="mappings written by `codesign map --save`, `codesign evaluate --out` or by hand")
+    ],
+    on: Annotated[
+        list[str] | None, typer.Option("--on", help="accelerators to run them on instead of the ones that they name")
+    ] = None,
+    layer: Annotated[list[str] | None, typer.Option(help="only this layer of the file")] = None,
+) -> None:
+    """What saved mappings cost."""
     from accelerators.costs import Infeasible
-    from mappers import DEFAULT_EVALUATIONS, map_operator
+    from codesign import mappings
 
     console = _console()
-    for accelerator in candidates:
-        result = map_operator(
-            accelerator,
-            found.operator,
-            objective=_objective(objective),
-            evaluations=evaluations or DEFAULT_EVALUATIONS,
-            seed=seed,
-            pad=pad,
-            bypass=bypass,
-        )
+    refused = False
+    for title, result in mappings.costs(file, _accelerators(on) if on else None, layer or ()):
+        console.rule(title)
         if isinstance(result, Infeasible):
-            raise _RefusedError(f"{accelerator.name} cannot run {layer_name}: {result}")
-        console.rule(f"{layer} on {accelerator.name}")
-        console.print(f"{found.operator}, {si(found.operator.macs)}MACs", highlight=False)
-        if result.bounds:
-            padded = ", ".join(f"{dim} to {n}" for dim, n in result.bounds.items())
-            console.print(f"padded: {padded} ({si(result.cost.padded_macs)}MACs)", highlight=False)
-        console.print()
-        console.print(result.cost.details.mapping.nest(), markup=False, highlight=False)
-        console.print()
-        console.print(counts_table(result.cost))
-        console.print(
-            f"energy {si(result.cost.energy_pj * 1e-12)}J  latency {result.cost.latency_cycles} cycles = "
-            f"{si(result.cost.latency_s)}s  EDP {result.cost.edp_js:.4g} Js  "
-            f"utilisation {result.cost.utilisation:.1%}  bottleneck {result.cost.bottleneck}\n"
-            f"{result.mapper}: {result.evaluations} mappings tried, {result.valid} valid, "
-            f"{accelerator.dataflow.name} dataflow",
-            highlight=False,
-            markup=False,
-        )
+            console.print(str(result), markup=False, highlight=False)
+            refused = True
+        else:
+            _show_cost(console, result)
+    if refused:
+        raise typer.Exit(1)
 
 
 @app.command("list")
 def list_things(
-    what: Annotated[str, typer.Argument(help="accelerators or networks")],
+    what: Annotated[str, typer.Argument(help="accelerators, networks, mappers or dataflows")],
 ) -> None:
     """List what is in the catalog or in the zoo."""
     console = _console()
@@ -232,10 +442,24 @@ def list_things(
         for name, entry in ZOO.items():
             network = entry.build()
             table.add_row(name, f"{network.macs / 1e9:.4g}", f"{network.parameters:,}", entry.summary)
+    elif what == "mappers":
+        from mappers import MAPPERS
+
+        for column in ("name", "description"):
+            table.add_column(column)
+        for name, mapper in MAPPERS.items():
+            table.add_row(name, (sys.modules[mapper.__module__].__doc__ or "").splitlines()[0])
+    elif what == "dataflows":
+        from accelerators.spatial import constraint_files
+
+        for column in ("name", "source"):
+            table.add_column(column)
+        for name in constraint_files.names():
+            table.add_row(name, constraint_files.load(name).sheet.source)
     else:
         from accelerators.suggestions import did_you_mean
 
-        known = ("accelerators", "networks")
+        known = ("accelerators", "networks", "mappers", "dataflows")
         raise _RefusedError(f"there are lists of {' and '.join(known)} (got {what!r}){did_you_mean(what, known)}")
     console.print(table)
 
@@ -418,17 +642,16 @@ def _write(path: Path, text: str) -> None:
 
 
 def _write_folder(result: Evaluation, folder: Path) -> None:
-    """summary.csv, layers.csv, results.json, and the loop nests per accelerator."""
+    """summary.csv, layers.csv, results.json, and the mappings per accelerator."""
+    from codesign import mappings
+
     _write(folder / "summary.csv", result.to_csv(layers=False))
     _write(folder / "layers.csv", result.to_csv())
     _write(folder / "results.json", result.to_json())
     for network_cost in result.results:
-        nests = []
-        for layer in network_cost.layers:
-            details = getattr(layer.cost, "details", None)
-            if details is not None:
-                nests.append(f"{layer.name}: {layer.operator}\n{details.mapping.nest()}\n")
-        _write(folder / f"mappings_{network_cost.hardware}.txt", "\n".join(nests))
+        document = mappings.of_network(network_cost)
+        if document is not None:
+            _write(folder / f"mappings_{network_cost.hardware}.yaml", mappings.dump(document))
 
 
 if __name__ == "__main__":

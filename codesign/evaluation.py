@@ -5,19 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from accelerators import catalog
 from accelerators.costs import Cost, Infeasible
 from accelerators.operators import Operator
+from accelerators.spatial import constraint_files
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.streaming import stream
 from codesign import networks
-from codesign.networks import Network
-from mappers import DEFAULT_EVALUATIONS, Objective, map_operator
+from codesign.networks import Fusion, Network
+from mappers import (
+    DEFAULT_EVALUATIONS,
+    DEFAULT_NODE_LIMIT,
+    Certificate,
+    MapperFactory,
+    MapResult,
+    Objective,
+    map_batch,
+    map_network,
+)
 
 Record = dict[str, Any]
 #: Called with (hardware name, finished operators, all operators).
@@ -57,7 +67,8 @@ class LayerCost:
 class NetworkCost:
     """A network on one piece of hardware: sums over the layers, which run one after another.
 
-    Figures are None if a layer cannot run; ``problems`` says which and why.
+    Figures are None if a layer cannot run; ``problems`` says which and why. ``quality`` says what is known about the
+    mappings (None: nothing).
     """
 
     network: str
@@ -65,6 +76,7 @@ class NetworkCost:
     area_mm2: float
     mac_units: int
     layers: tuple[LayerCost, ...]
+    quality: str | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -146,6 +158,7 @@ class NetworkCost:
             "utilisation": self.utilisation,
             "bottleneck": self.bottleneck,
             "area_mm2": self.area_mm2,
+            "mappings": self.quality,
             "reason": "; ".join(self.problems) or None,
         }
 
@@ -212,20 +225,28 @@ def evaluate(
     on: SpatialAccelerator | str | Path | Sequence[SpatialAccelerator | str | Path],
     *,
     objective: Objective = "edp",
+    mapper: MapperFactory | None = None,
     evaluations: int = DEFAULT_EVALUATIONS,
+    node_limit: int | None = DEFAULT_NODE_LIMIT,
     seed: int = 0,
-    fuse: bool = False,
+    constraints: str | Path | None = None,
     pad: bool = False,
     bypass: bool = False,
+    fuse: bool = False,
+    together: bool = False,
+    workers: int = 1,
     progress: Progress | None = None,
     **options: Any,
 ) -> Evaluation:
     """Evaluate a network on candidate hardware.
 
     ``network`` and ``on`` are objects, catalog names or files; ``options`` go to :func:`codesign.networks.load`
-    (``batch=4``). Every distinct operator is mapped once per candidate, with the given ``objective`` ("edp", "energy",
-    "latency"), evaluations and seed. ``fuse`` runs elementwise layers with their producer, ``pad`` lets mappings pad
-    bounds that the array does not divide, ``bypass`` lets them skip levels.
+    (``batch=4``). Every distinct operator is mapped once per candidate, see :func:`mappers.map_operator` for
+    ``objective`` ("edp", "energy", "latency"), ``mapper``, ``evaluations``, ``node_limit``, ``seed``, ``pad`` and
+    ``bypass``. ``constraints`` (a file, or a dataflow that comes with the program) take the place of the candidates'
+    native dataflows. ``fuse`` runs elementwise layers with their producer. With ``together`` the mappings are chosen
+    such that the network's EDP is least, see :func:`mappers.map_network`. ``workers`` are processes; they change no
+    result.
 
     Raises :class:`~codesign.networks.NetworkError`, :class:`~accelerators.documents.DocumentError`, and ValueError for
     candidates with one name; hardware that cannot run a layer is no error but part of the result.
@@ -236,37 +257,100 @@ def evaluate(
     names = [hardware.name for hardware in loaded]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"on: at least one candidate, with different names (got {', '.join(names) or 'none'})")
+    if together and (objective != "edp" or mapper is not None):
+        raise ValueError("together: minimises the EDP with the optimal mapper; no other objective or mapper applies")
+    if constraints is not None:
+        rules = constraint_files.load(constraints)
+        loaded = [replace(hardware, dataflow=rules.resolve(hardware)) for hardware in loaded]
+    settings = {
+        "objective": objective,
+        "mapper": mapper,
+        "evaluations": evaluations,
+        "node_limit": node_limit,
+        "seed": seed,
+        "pad": pad,
+        "bypass": bypass,
+    }
+    mapped = [operator for operator in graph.unique() if not operator.passes]
+    jobs = [(hardware, operator) for hardware in loaded for operator in mapped]
+    done = dict.fromkeys(names, 0)
+
+    def report(job: int, result: MapResult | Infeasible) -> None:
+        hardware = jobs[job][0].name
+        done[hardware] += 1
+        if progress:
+            progress(hardware, done[hardware], len(mapped))
+
+    if progress:
+        for name in names:
+            progress(name, 0, len(mapped))
+    costs = {
+        (hardware.name, operator): result
+        for (hardware, operator), result in zip(
+            jobs, map_batch(jobs, workers=workers, report=report, **settings), strict=True
+        )
+    }
     results = []
     for hardware in loaded:
-        settings = {"objective": objective, "evaluations": evaluations, "seed": seed, "pad": pad, "bypass": bypass}
-        results.append(_on_one(graph, hardware, fuse, settings, progress))
+        mapped_here = {operator: costs[hardware.name, operator] for operator in mapped}
+        result = _on_one(graph, hardware, graph.fusable() if fuse else {}, mapped_here)
+        if together and not result.problems:
+            result = _together(result, hardware, node_limit=node_limit, bypass=bypass, pad=pad)
+        results.append(result)
     return Evaluation(tuple(results))
 
 
 def _on_one(
-    graph: Network, hardware: SpatialAccelerator, fuse: bool, settings: dict[str, Any], progress: Progress | None
+    graph: Network,
+    hardware: SpatialAccelerator,
+    fused: Mapping[str, Fusion],
+    mapped: Mapping[Operator, MapResult | Infeasible],
 ) -> NetworkCost:
-    fused = graph.fusable() if fuse else {}
-    distinct = graph.unique()
-    costs: dict[Operator, Cost | Infeasible] = {}
-    for done, operator in enumerate(distinct):
-        if progress:
-            progress(hardware.name, done, len(distinct))
-        costs[operator] = _cost(hardware, operator, settings)
-    if progress:
-        progress(hardware.name, len(distinct), len(distinct))
     layers = []
+    certificates: list[Certificate | None] = []
+    streamed = {operator: stream(hardware, operator) for operator in graph.unique() if operator.passes}
     for layer in graph:
+        cost: Cost | Infeasible
         if layer.name in fused:
             cost = stream(hardware, layer.operator, fused[layer.name].reads)
+        elif layer.operator.passes:
+            cost = streamed[layer.operator]
         else:
-            cost = costs[layer.operator]
+            result = mapped[layer.operator]
+            cost = result if isinstance(result, Infeasible) else result.cost
+            certificates.append(None if isinstance(result, Infeasible) else result.certificate)
         layers.append(LayerCost(layer.name, layer.operator, cost, layer.name in fused))
-    return NetworkCost(graph.name, hardware.name, hardware.area_mm2, hardware.macs, tuple(layers))
+    if None in certificates:
+        quality = None
+    else:
+        # All layers share one objective; the worst gap bounds the sum's for energy and latency.
+        gap = max((c.gap for c in certificates if c), default=0.0)
+        quality = "optimal per layer" if gap == 0 else f"each layer within {gap:.2%}"
+    return NetworkCost(graph.name, hardware.name, hardware.area_mm2, hardware.macs, tuple(layers), quality)
 
 
-def _cost(hardware: SpatialAccelerator, operator: Operator, settings: dict[str, Any]) -> Cost | Infeasible:
-    if operator.passes:
-        return stream(hardware, operator)
-    result = map_operator(hardware, operator, **settings)
-    return result if isinstance(result, Infeasible) else result.cost
+def _together(result: NetworkCost, hardware: SpatialAccelerator, **settings: Any) -> NetworkCost:
+    """The same network with the mappings that minimise its EDP; layers without a loop nest are as they are."""
+    counts: dict[Operator, int] = {}
+    fixed_energy_pj, fixed_cycles = 0.0, 0
+    for layer in result.layers:
+        assert isinstance(layer.cost, Cost)
+        if layer.operator.passes:
+            fixed_energy_pj += layer.cost.energy_pj
+            fixed_cycles += layer.cost.latency_cycles
+        else:
+            counts[layer.operator] = counts.get(layer.operator, 0) + 1
+    if not counts:
+        return result
+    best = map_network(
+        hardware, list(counts.items()), fixed_energy_pj=fixed_energy_pj, fixed_cycles=fixed_cycles, **settings
+    )
+    assert not isinstance(best, Infeasible)
+    chosen = {layer.operator: layer.cost for layer in best.layers}
+    gain = best.separate_edp / best.edp - 1
+    text = "network optimum proven" if best.proven else f"network optimum within {best.gap:.2%}"
+    return replace(
+        result,
+        layers=tuple(replace(layer, cost=chosen.get(layer.operator, layer.cost)) for layer in result.layers),
+        quality=f"{text}, {gain:.2%} below layer by layer",
+    )

@@ -73,7 +73,7 @@ def test_evaluate_prints_a_table_and_writes_files(tiny: Path, tmp_path: Path) ->
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(result["layers"]) for result in results)
     assert {path.name for path in folder.iterdir()} == {
-        "summary.csv", "layers.csv", "results.json", "mappings_tiny.txt", "mappings_wide.txt",
+        "summary.csv", "layers.csv", "results.json", "mappings_tiny.yaml", "mappings_wide.yaml",
     }  # fmt: skip
 
 
