@@ -133,24 +133,27 @@ def evaluate(
     if out:
         _writable_folder(out)
     from codesign.evaluation import evaluate as run
-    from mappers import DEFAULT_EVALUATIONS
+    from mappers import DEFAULT_EVALUATIONS, SpaceTooLargeError, WorkerDiedError
 
-    with _progress() as report:
-        result = run(
-            graph,
-            candidates,
-            objective=_objective(objective),
-            mapper=_mapper(mapper),
-            evaluations=evaluations or DEFAULT_EVALUATIONS,
-            seed=seed,
-            constraints=constraints,
-            together=together,
-            workers=workers,
-            fuse=fuse,
-            pad=pad,
-            bypass=bypass,
-            progress=report,
-        )
+    try:
+        with _progress() as report:
+            result = run(
+                graph,
+                candidates,
+                objective=_objective(objective),
+                mapper=_mapper(mapper),
+                evaluations=evaluations or DEFAULT_EVALUATIONS,
+                seed=seed,
+                constraints=constraints,
+                together=together,
+                workers=workers,
+                fuse=fuse,
+                pad=pad,
+                bypass=bypass,
+                progress=report,
+            )
+    except (SpaceTooLargeError, WorkerDiedError) as error:
+        raise _RefusedError(str(error)) from None
     console = _console()
     for warning in graph.warnings:
         console.print(f"note: {warning}", markup=False)
@@ -216,6 +219,13 @@ def map_layer(
     goal, make = _objective(objective), _mapper(mapper)
     if plot and not compare:
         raise _RefusedError("--plot draws a comparison: add --compare")
+    if plot:
+        from codesign.reports.comparison import image_format
+
+        try:
+            image_format(plot)
+        except ValueError as error:
+            raise _RefusedError(str(error)) from None
     if compare and (save or timeloop or mapper):
         raise _RefusedError(
             "--compare runs all mappers and keeps no mapping: leave out --mapper, --save and --timeloop"
@@ -231,10 +241,11 @@ def map_layer(
     from mappers import DEFAULT_EVALUATIONS, DEFAULT_NODE_LIMIT, Optimal, SpaceTooLargeError, map_operator
 
     console = _console()
+    sampling = make not in (None, Optimal)
     for accelerator in candidates:
-        console.rule(f"{layer} on {accelerator.name}")
-        console.print(f"{operator}, {si(operator.macs)}MACs", highlight=False)
+        title = f"{layer} on {accelerator.name}"
         if compare:
+            console.rule(title)
             _compare(accelerator, operator, goal, time_limit or 2.0, seed, bypass, plot)
             continue
         try:
@@ -243,8 +254,9 @@ def map_layer(
                 operator,
                 mapper=make,
                 objective=goal,
+                # With a time, a mapper that samples runs until it is over.
+                evaluations=evaluations or (2**40 if sampling and time_limit else DEFAULT_EVALUATIONS),
                 # A user who asks for the optimal mapper, or gives it time, wants the proof.
-                evaluations=evaluations or (DEFAULT_EVALUATIONS if time_limit is None else 2**40),
                 node_limit=None if make is Optimal or time_limit else DEFAULT_NODE_LIMIT,
                 time_limit_s=time_limit,
                 seed=seed,
@@ -255,6 +267,8 @@ def map_layer(
             raise _RefusedError(str(error)) from None
         if isinstance(result, Infeasible):
             raise _RefusedError(f"{accelerator.name} cannot run {layer}: {result}")
+        console.rule(title)
+        console.print(f"{operator}, {si(operator.macs)}MACs", highlight=False)
         if result.bounds:
             padded = ", ".join(f"{dim} to {n}" for dim, n in result.bounds.items())
             console.print(f"padded: {padded} ({si(result.cost.padded_macs)}MACs)", highlight=False)
@@ -354,15 +368,10 @@ def _compare(
 ) -> None:
     from accelerators.costs import InfeasibleError
     from accelerators.spatial.problem import Problem
-    from codesign.reports.comparison import comparison_plot, comparison_table, image_format
+    from codesign.reports.comparison import comparison_plot, comparison_table
     from mappers import MAPPERS, Mapspace
     from mappers.compare import compare
 
-    try:
-        if plot:
-            image_format(plot)
-    except ValueError as error:
-        raise _RefusedError(str(error)) from None
     try:
         space = Mapspace(Problem(accelerator, operator), bypass=bypass)
     except InfeasibleError as error:

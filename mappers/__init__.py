@@ -1,6 +1,6 @@
 """How a layer runs on a spatial accelerator: the space of mappings and the ways to search it."""
 
-from mappers._base import OBJECTIVES, Mapper, Objective
+from mappers._base import OBJECTIVES, Mapper, Objective, SpaceTooLargeError
 from mappers.batch import WorkerDiedError, map_batch
 from mappers.cma_es import CmaEs
 from mappers.exhaustive import Exhaustive
@@ -8,7 +8,7 @@ from mappers.genetic import Genetic
 from mappers.local_search import LocalSearch
 from mappers.mapspace import Mapspace
 from mappers.network import NetworkOptimum, map_network
-from mappers.optimal import Certificate, Optimal, SpaceTooLargeError
+from mappers.optimal import Certificate, Optimal
 from mappers.random import Random
 from mappers.search import DEFAULT_EVALUATIONS, DEFAULT_NODE_LIMIT, MapperFactory, MapResult, map_operator
 

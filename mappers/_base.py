@@ -28,6 +28,10 @@ Objective = Literal["edp", "energy", "latency"]
 OBJECTIVES: tuple[Objective, ...] = ("edp", "energy", "latency")
 
 
+class SpaceTooLargeError(ValueError):
+    """A mapspace that a mapper cannot take in: its tables would not fit into memory, or it would never end."""
+
+
 def scores(result: BatchResult, objective: Objective) -> NDArray[np.float64]:
     """What a mapper minimises, (n,); infinite for mappings that are not valid.
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from accelerators.spatial.kernels.arrays import MappingArrays, select
-from mappers._base import Mapper, Objective, scores
+from mappers._base import Mapper, Objective, SpaceTooLargeError, scores
 from mappers.mapspace import Mapspace
-from mappers.optimal import Certificate, Optimal, SpaceTooLargeError
+from mappers.optimal import Certificate, Optimal
 from mappers.search import search
 
 #: Evaluations that call every kernel of a mapper once.

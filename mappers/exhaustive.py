@@ -1,4 +1,4 @@
-"""The exhaustive mapper: every mapping of a space that may differ in cost, one after another.
+"""Every mapping of a space that may differ in cost, one after another: for small spaces.
 
 It proves the optimum by looking at everything, so it is the referee for mappers that prove it by other means. About a
 million mappings take a second.
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from accelerators.spatial.kernels.arrays import MappingArrays, select
 from accelerators.spatial.problem import BatchResult
-from mappers._base import Mapper, Objective
+from mappers._base import Mapper, Objective, SpaceTooLargeError
 from mappers.kernels.enumeration import enumerate_batch, new_odometer, start
 from mappers.mapspace import Mapspace
 
@@ -25,7 +25,7 @@ class Exhaustive(Mapper):
     the budget, and its result is the optimum; the seed changes nothing. ``mappings`` is the number of mappings that it
     tries.
 
-    Raises ValueError for a space of more than ``limit`` mappings.
+    Raises :class:`SpaceTooLargeError` for one of more than ``limit`` mappings.
     """
 
     name = "exhaustive"
@@ -36,7 +36,7 @@ class Exhaustive(Mapper):
         self.mappings = space.distinct()
         if self.mappings > limit:
             size = str(self.mappings) if self.mappings < 1e9 else f"{self.mappings:.3g}"
-            raise ValueError(
+            raise SpaceTooLargeError(
                 f"exhaustive search of {space.problem.operator} on {space.problem.accelerator.name} would try {size} "
                 f"mappings, more than the limit of {limit}: constrain the space, raise the limit or take another mapper"
             )

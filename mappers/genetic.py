@@ -1,4 +1,4 @@
-"""A genetic mapper: crossover of mappings by dimension and by level, mutation of tiles, orders and unrollings.
+"""Genetic search: crossover of mappings by dimension and by level, mutation of tiles, orders and unrollings.
 
 After GAMMA (Kao and Krishna, ICCAD 2020), whose genes are also tiles, orders and parallelism of every level. Here the
 operators work on mappings and stay within the constraints and within the array, so that no child has to be repaired.

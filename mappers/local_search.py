@@ -1,4 +1,4 @@
-"""The default mapper: many short random walks at once that accept ever smaller losses.
+"""Many short random walks at once that accept ever smaller losses: where a proof takes too long.
 
 It starts from random mappings and the one with the smallest tiles. Every walk moves prime factors between levels and
 axes, loops within a level and, where the space leaves it free, bypass choices; a neighbour is accepted if it is not

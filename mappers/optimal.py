@@ -1,4 +1,4 @@
-"""The optimal mapper: branch and bound that returns the best mapping of a space together with a proof.
+"""Branch and bound: the best mapping of a space, with a proof.
 
 A mapping is a choice of unrollings, then of one tile per level, then of one loop order per level. Everything that is
 not tried is dropped for one of these reasons, each of them exact:
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from accelerators.jit import announce_compilation
 from accelerators.spatial.kernels.arrays import AXES, VALID, MappingArrays, new_mappings, select
 from accelerators.spatial.problem import BatchResult, Problem
-from mappers._base import Mapper, Objective
+from mappers._base import Mapper, Objective, SpaceTooLargeError
 from mappers.kernels.bounds import READ, SHARED, WRITE, Metrics, boundary_weights, fitting_nodes, level_bounds
 from mappers.kernels.branch_and_bound import (
     EDP,
@@ -119,10 +119,6 @@ class _Lattice:
     @property
     def size(self) -> int:
         return len(self.arrays.extents)
-
-
-class SpaceTooLargeError(ValueError):
-    """A mapspace whose tables would not fit into memory."""
 
 
 def _lattice(problem: Problem) -> _Lattice:

@@ -1,4 +1,4 @@
-"""Plain random sampling: the yardstick for every other mapper."""
+"""Plain random sampling, the yardstick for every other mapper."""
 
 from __future__ import annotations
 

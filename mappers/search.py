@@ -18,11 +18,11 @@ from accelerators.spatial.kernels.arrays import MappingArrays, select
 from accelerators.spatial.mapping import Mapping
 from accelerators.spatial.model import evaluate_packed
 from accelerators.spatial.problem import Problem
-from mappers._base import OBJECTIVES, Mapper, Objective
+from mappers._base import OBJECTIVES, Mapper, Objective, SpaceTooLargeError
 from mappers._base import scores as scores_of
 from mappers.local_search import LocalSearch
 from mappers.mapspace import Mapspace, paddings
-from mappers.optimal import Certificate, Optimal, SpaceTooLargeError, most_macs
+from mappers.optimal import Certificate, Optimal, most_macs
 
 #: Evaluations per operator of the mappers that sample: about a twentieth of a second.
 DEFAULT_EVALUATIONS = 40_000
@@ -31,6 +31,8 @@ DEFAULT_EVALUATIONS = 40_000
 DEFAULT_NODE_LIMIT = 1_000_000
 #: Tiles to look at when the question is only whether there is a mapping at all.
 _FEASIBILITY_NODES = 200_000
+#: What a search gets when the time is over: a first bound and a first mapping.
+_LEAST_TIME_S = 1e-3
 
 #: Makes a mapper for a space, an objective and a seed.
 MapperFactory = Callable[[Mapspace, Objective, int], Mapper]
@@ -121,8 +123,8 @@ def map_operator(
     """Find the best mapping of an operator, or a good one.
 
     ``mapper`` None is the optimal one, within ``node_limit`` tiles; where that is not enough, local search has a try as
-    well, and the certificate states the gap. Other mappers try ``evaluations`` mappings. ``time_limit_s`` (per
-    version of the bounds) is for people: searches count nodes, so that their results do not depend on the machine.
+    well, and the certificate states the gap. Other mappers try ``evaluations`` mappings. ``time_limit_s`` is for
+    people: searches count nodes, so that their results do not depend on the machine.
 
     With ``pad``, bounds that the array does not divide may be padded; ghost work is charged. The result is a reason if
     there is no valid mapping, or none was found. Raises ValueError for an unknown objective and for limits below one.
@@ -144,10 +146,12 @@ def map_operator(
         return error.reason
     found = _Found()
     certificates: list[Certificate | None] = []
+    start = time.monotonic()
     for space in spaces:
+        left_s = None if time_limit_s is None else max(_LEAST_TIME_S, time_limit_s - (time.monotonic() - start))
         share = evaluations if space is spaces[0] else max(1, evaluations // 4)
         if mapper is not None and mapper is not Optimal:
-            found.search(mapper(space, objective, seed), share, time_limit_s)
+            found.search(mapper(space, objective, seed), share, left_s)
             continue
         try:
             optimal = Optimal(
@@ -155,7 +159,7 @@ def map_operator(
                 objective,
                 seed,
                 node_limit=node_limit,
-                time_limit_s=time_limit_s,
+                time_limit_s=left_s,
                 upper_bound=found.score,
             )
             found.search(optimal, share)

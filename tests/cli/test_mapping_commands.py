@@ -1,0 +1,199 @@
+"""``map``, ``cost`` and the mapping options of ``evaluate`` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from calls import codesign, refused
+
+from accelerators.spatial.mapping_file import dump, parse
+
+LAYER = "conv2d(K=16,C=8,P=8,Q=8,R=3,S=3)"
+
+
+def edp_js(text: str) -> list[float]:
+    """EDP of every mapping that a command printed."""
+    return [float(found) for found in re.findall(r"EDP (\S+) Js", text)]
+
+
+def ran(*arguments: object) -> str:
+    """Standard output of a call that must succeed."""
+    done = codesign(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_the_default_prints_nest_counts_and_certificate(tiny: Path) -> None:
+    out = ran("map", LAYER, "--on", tiny)
+    for text in ("DRAM: weights inputs outputs", "parallel for", "multiply-accumulate", "reads", "optimal mapper"):
+        assert text in out
+    assert re.search(r"optimal: \d\S+, nothing in the space is lower\n\d+ unrollings x 1 choices", out)
+
+
+@pytest.mark.parametrize("objective", ["edp", "energy", "latency"])
+def test_no_mapper_is_below_the_optimal_one(tiny: Path, objective: str) -> None:
+    def score(mapper: str) -> float:
+        out = ran("map", LAYER, "--on", tiny, "--mapper", mapper, "--objective", objective, "--evaluations", 4000)
+        assert f"{mapper} mapper" in out
+        energy = re.search(r"^energy (\S+) \wJ", out, re.MULTILINE)
+        cycles = re.search(r"latency (\d+) cycles", out)
+        assert energy
+        assert cycles
+        return {"edp": edp_js(out)[0], "energy": float(energy[1]), "latency": float(cycles[1])}[objective]
+
+    best = score("optimal")
+    for mapper in ("local_search", "genetic", "cma_es", "random"):
+        assert score(mapper) >= best * (1 - 1e-3), mapper
+
+
+def test_exhaustive_agrees_with_optimal(tiny: Path) -> None:
+    layer = "matmul(P=4,K=6,C=8)"
+    assert edp_js(ran("map", layer, "--on", tiny, "--mapper", "exhaustive")) == edp_js(ran("map", layer, "--on", tiny))
+
+
+def test_too_large_for_exhaustive_search_is_refused(tiny: Path) -> None:
+    text = refused("map", "resnet50:layer3.0.conv2", "--on", tiny, "--mapper", "exhaustive")
+    assert re.search(r"would try \S+ mappings, more than the limit of 50000000", text)
+
+
+def test_out_of_time_states_the_gap() -> None:
+    # Two fanouts and four levels of one tensor each: no proof in a hundredth of a second.
+    out = ran("map", "unet:down4.conv1", "--on", "simba_chiplet", "--objective", "energy", "--time-limit", 0.01)
+    found = re.search(r"open: (\S+) is at most (\S+)% above the optimum \(>= (\S+)\)", out)
+    assert found, out
+    value, gap, bound = map(float, found.groups())
+    assert value == pytest.approx(bound * (1 + gap / 100), rel=1e-4)
+
+
+def test_constraints_take_the_place_of_the_dataflow(tiny: Path, tmp_path: Path) -> None:
+    free = ran("map", LAYER, "--on", tiny)
+    out = ran("map", LAYER, "--on", tiny, "--constraints", "weight_stationary")
+    assert "weight_stationary dataflow" in out
+    assert edp_js(out)[0] >= edp_js(free)[0]
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("name: mine\nlevels:\n  GLB: {axes: {x: {unroll: [K], min_factors: {K: 8}}}, bypass: [weights]}\n")
+    out = ran("map", LAYER, "--on", tiny, "--constraints", mine)
+    assert "mine dataflow" in out
+    assert re.search(r"GLB +weights +\d+ +bypass", out)
+    mine.write_text("name: mine\nlevels:\n  GBL: {keep: [weights]}\n")
+    assert "mine.yaml:3:3: levels.GBL: tiny has no such level: did you mean GLB?" in refused(
+        "map", LAYER, "--on", tiny, "--constraints", mine
+    )
+
+
+def test_impossible_constraints_are_named(tiny: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("name: mine\nlevels:\n  RF: {factors: {P: 8, Q: 8, C: 8}}\n")
+    text = refused("map", LAYER, "--on", tiny, "--constraints", mine)
+    assert "mine: RF.factors leaves no valid mapping" in text
+
+
+def test_padding_and_bypass(tiny: Path) -> None:
+    layer = "conv2d(K=17,C=17,P=28,Q=28,R=3,S=3)"
+    plain = ran("map", layer, "--on", tiny)
+    padded = ran("map", layer, "--on", tiny, "--pad")
+    assert "padded: " in padded
+    assert edp_js(padded)[0] < edp_js(plain)[0]
+    assert edp_js(ran("map", layer, "--on", tiny, "--bypass"))[0] <= edp_js(plain)[0]
+
+
+def test_saved_mappings_cost_what_they_cost(tiny: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "mapping.yaml"
+    out = ran("map", "conv2d(K=17,C=17,P=28,Q=28,R=3,S=3)", "--on", tiny, "--pad", "--save", saved)
+    document = parse(saved.read_text())
+    assert dump(document) == saved.read_text()
+    assert document.layers[0].bounds
+    again = ran("cost", saved, "--on", tiny)
+    nest = re.search(r"^DRAM: .*?multiply-accumulate$", out, re.MULTILINE | re.DOTALL)
+    assert nest
+    assert nest[0] in again
+    assert edp_js(again) == edp_js(out)
+    assert "'tiny' is not in the catalog: give its datasheet with --on" in refused("cost", saved)
+    other = codesign("cost", saved, "--on", "eyeriss")
+    assert other.returncode == 1
+    assert "mapping: levels must be DRAM global_buffer" in other.stdout
+    assert "no layer 'x'" in refused("cost", saved, "--on", tiny, "--layer", "x")
+    saved.write_text(saved.read_text().replace("DRAM [", "DRAM ]"))
+    assert "mapping.yaml:" in refused("cost", saved, "--on", tiny)
+
+
+def test_mappings_of_a_network_are_saved_too(tiny: Path, tmp_path: Path) -> None:
+    ran("evaluate", "ds_cnn", "--on", tiny, "--out", tmp_path / "out")
+    saved = tmp_path / "out" / "mappings_tiny.yaml"
+    layers = json.loads((tmp_path / "out" / "results.json").read_text())[0]["layers"]
+    mapped = [layer for layer in layers if "mapping" in layer]
+    assert len(mapped) > 5
+    printed = edp_js(ran("cost", saved, "--on", tiny))
+    assert printed == pytest.approx([layer["edp_js"] for layer in mapped], rel=1e-3)
+    assert edp_js(ran("cost", saved, "--on", tiny, "--layer", mapped[2]["layer"])) == [printed[2]]
+
+
+def test_timeloop_files(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "timeloop"
+    ran("map", LAYER, "--on", tiny, "--timeloop", folder)
+    names = {path.name for path in folder.rglob("*.yaml")}
+    assert {"architecture.yaml", "problem.yaml", "mapping.yaml"} <= names
+
+
+def test_compare(tiny: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "quality.png"
+    out = ran("map", LAYER, "--on", tiny, "--compare", "--time-limit", 0.05, "--plot", plot)
+    for mapper in ("optimal", "local_search", "genetic", "cma_es", "random"):
+        assert re.search(rf"^ {mapper} +[\d,]+ ", out, re.MULTILINE), mapper
+    assert re.search(r"^ optimal .* \+0.00% *$", out, re.MULTILINE)
+    assert re.search(r"space: \S+ mappings", out)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_evaluation_whatever_the_workers(tiny: Path, tmp_path: Path) -> None:
+    results = []
+    for workers in (1, 3):
+        file = tmp_path / f"{workers}.json"
+        ran("evaluate", "ds_cnn", "--on", tiny, "nvdla_256", "--workers", workers, "--json", file)
+        results.append(file.read_text())
+    assert results[0] == results[1]
+
+
+def test_the_network_optimum_is_not_above_the_layers_own(tiny: Path, tmp_path: Path) -> None:
+    edps = []
+    for options in ([], ["--together"]):
+        file = tmp_path / "out.json"
+        out = ran("evaluate", "ds_cnn", "--on", tiny, *options, "--json", file)
+        edps.append(json.loads(file.read_text())[0]["edp_js"])
+    assert "network optimum proven" in out
+    assert edps[1] <= edps[0]
+
+
+def test_lists() -> None:
+    out = ran("list", "mappers")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [
+        "optimal", "local_search", "genetic", "cma_es", "random", "exhaustive",
+    ]  # fmt: skip
+    assert "row_stationary" in ran("list", "dataflows")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("map", "conv2d(K=0)", "--on", "eyeriss"), "K"),
+        (("map", "conv3d(K=2)", "--on", "eyeriss"), "did you mean conv2d"),
+        (("map", LAYER, "--on", "eyeriss", "--mapper", "optimul"), "must be one of optimal, local_search"),
+        (("map", LAYER, "--on", "eyeriss", "--plot", "x.png"), "add --compare"),
+        (("map", LAYER, "--on", "eyeriss", "--compare", "--plot", "x.txt"), "a plot is a .png, .svg or .pdf file"),
+        (("map", LAYER, "--on", "eyeriss", "--compare", "--save", "x.yaml"), "keeps no mapping"),
+        (("map", LAYER, "--on", "eyeriss", "nvdla_256", "--save", "x.yaml"), "take one accelerator"),
+        (("map", LAYER, "--on", "eyeriss", "--save", "/proc/none/x.yaml"), "cannot be written"),
+        (("map", LAYER, "--on", "eyeriss", "--timeloop", "/proc/none"), "cannot be written"),
+        (("map", LAYER, "--on", "eyeriss", "--time-limit", "0"), "time-limit"),
+        (("map", LAYER, "--on", "eyeriss", "--constraints", "nowhere"), "nowhere"),
+        (("map", LAYER, "--on", "eyeriss", "--constraints", "row_stationery"), "did you mean row_stationary"),
+        (("evaluate", "ds_cnn", "--on", "eyeriss", "--together", "--objective", "energy"), "leave out --objective"),
+        (("cost", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_refusals(arguments: tuple[str, ...], expected: str) -> None:
+    assert expected in refused(*arguments)
