@@ -58,3 +58,15 @@ def five_levels(
         level("outputs_spad", register, spad_words[2], "outputs"),
     )
     return SpatialAccelerator(name, levels, Compute(mac), clock_hz=1e9)
+
+
+def tpu_like(name: str = "TPU-like, 32x32") -> SpatialAccelerator:
+    """DRAM, 2 MB, a systolic array of 32x32 with a weight and a partial sum in every PE, after ZigZag's example."""
+    axes = (Axis("x", 32), Axis("y", 32))
+    levels = (
+        level("DRAM", 200.0, None),
+        level("GLB", 6.0, 2**20, fanout=axes),
+        level("weights_register", 1.0, 1, "weights"),
+        level("outputs_register", 1.0, 1, "outputs"),
+    )
+    return SpatialAccelerator(name, levels, Compute(1.0), clock_hz=1e9)
