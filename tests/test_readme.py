@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from accelerators import catalog
+from accelerators.operators import conv2d
+from accelerators.spatial import constraint_files
 from codesign import evaluate
+from mappers import MapResult, map_operator
 
 _ROOT = Path(__file__).parent.parent
 _README = (_ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,12 +24,27 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", _README, re.MULTILINE | re.DOTALL)
 
 
+_DATASHEET, _CONSTRAINTS = _blocks("yaml")
+
+
 def test_the_datasheet_is_valid_and_runs() -> None:
-    (text,) = _blocks("yaml")
-    hardware = catalog.from_text(text)
+    hardware = catalog.from_text(_DATASHEET)
     assert hardware.macs == 256
     for network in ("ds_cnn", "mobilenet_v2", "bert_base"):
         assert evaluate(network, hardware, evaluations=2500).results[0].problems == []
+
+
+def test_the_constraints_fit_the_datasheet() -> None:
+    hardware = catalog.from_text(_DATASHEET)
+    rules = constraint_files.from_text(_CONSTRAINTS).resolve(hardware)
+    found = map_operator(hardware, conv2d(K=64, C=32, P=28, Q=28, R=3, S=3), constraints=rules)
+    assert isinstance(found, MapResult)
+    buffer = found.mapping.blocks[1]
+    assert buffer.keep == ("inputs", "outputs")
+    unrolled = {axis: dict(loops) for axis, loops in buffer.spatial}
+    assert unrolled["y"] == {"C": 8}
+    assert set(unrolled["x"]) == {"K"}
+    assert not {dim for dim, _ in buffer.temporal} - {"K", "P", "Q"}
 
 
 def test_the_python_example_runs() -> None:
@@ -42,19 +60,21 @@ _COMMANDS = [
 
 @pytest.mark.parametrize("command", _COMMANDS)
 def test_commands_run(command: str, tmp_path: Path) -> None:
-    (text,) = _blocks("yaml")
-    (tmp_path / "my_accelerator.yaml").write_text(text)
+    (tmp_path / "my_accelerator.yaml").write_text(_DATASHEET)
     if "model.onnx" in command:
         onnx = pytest.importorskip("onnx")
         values = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 8]) for n in ("x", "y")]
         node = onnx.helper.make_node("Relu", ["x"], ["y"])
         graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
         (tmp_path / "model.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
-    arguments = shlex.split(command)[1:]
-    if arguments[0] in ("evaluate", "map"):
-        arguments += ["--evaluations", "2500"]
-    done = subprocess.run(
-        [sys.executable, "-m", "codesign", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    if command.startswith("codesign cost"):
+        (saved,) = (other for other in _COMMANDS if "--save mapping.yaml" in other)
+        assert _run(saved, tmp_path).returncode == 0
+    done = _run(command, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def _run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, "-m", "codesign", *shlex.split(command)[1:]]
+    return subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
