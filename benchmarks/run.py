@@ -10,6 +10,10 @@ COMMANDS = (
     "benchmarks.validation.gemmini",
     "benchmarks.validation.systolic",
     "benchmarks.validation.eyeriss",
+    "benchmarks.mappers.optima",
+    "benchmarks.mappers.proofs",
+    "benchmarks.mappers.quality",
+    "benchmarks.mappers.network_optimum",
     "benchmarks.speed.kernel",
     "benchmarks.speed.startup",
 )
