@@ -29,6 +29,14 @@ UNITS: dict[str, dict[str, float]] = {
 }  # fmt: skip
 
 
+def split_unit(value: object) -> tuple[float, str]:
+    """A number and the unit behind it ("" for none); raises ValueError for anything else."""
+    match = _NUMBER.fullmatch(str(value)) if type(value) in (int, float, str) else None
+    if not match:
+        raise ValueError(f"must be a number, or text with a unit (got {value!r})")
+    return float(match[1].replace("_", "")), match[2] or ""
+
+
 def quantity(value: object, kind: str, *more: str) -> tuple[float, str]:
     """A number in the unit of one of the kinds, and the kind that its unit belongs to.
 

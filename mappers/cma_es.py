@@ -17,7 +17,6 @@ own, and full matrices did not find better mappings in the same time.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +27,7 @@ from accelerators.spatial.kernels.arrays import MappingArrays, select
 from accelerators.spatial.problem import BatchResult
 from mappers._base import Mapper, Objective, scores
 from mappers.encoding import Encoding, ImportanceEncoding
+from mappers.evolution import new_strategy, reflected
 from mappers.mapspace import Mapspace
 
 _DRAWN = 512
@@ -37,16 +37,6 @@ _SAMPLES_PER_SOLUTION = 4
 _WIDE_SIGMA, _NARROW_SIGMA = 0.2, 0.1
 #: Rounds of sampling after which a population is taken as it is, and generations without anything better in a run.
 _ROUNDS, _PATIENCE = 8, 20
-
-
-class _Normal:
-    """Standard normal samples for ``cma``, which else takes them from numpy's global generator; can be pickled."""
-
-    def __init__(self, generator: np.random.Generator):
-        self.generator = generator
-
-    def __call__(self, *shape: int) -> NDArray[np.float64]:
-        return self.generator.standard_normal(shape)
 
 
 class CmaEs(Mapper):
@@ -88,23 +78,7 @@ class CmaEs(Mapper):
         self._samples[0] = 0.0
 
     def _begin_run(self, start: NDArray[np.float64], sigma: float) -> None:
-        with warnings.catch_warnings():
-            # Here, because it takes half a second.
-            warnings.filterwarnings("ignore", message="Could not import matplotlib", category=UserWarning)
-            import cma
-
-        self._strategy = cma.CMAEvolutionStrategy(
-            start,
-            sigma,
-            {
-                "seed": np.nan,
-                "randn": _Normal(self._random),
-                "popsize": self._population,
-                "CMA_diagonal": True,
-                "verbose": -9,
-                "verb_log": 0,
-            },
-        )
+        self._strategy = new_strategy(start, sigma, self._population, self._random, diagonal=True)
         self._run_value, self._waited = np.inf, 0
         self._begin_generation()
         # Later generations use ``ask_geno``, which skips the records of single solutions that only boundaries need.
@@ -113,8 +87,7 @@ class CmaEs(Mapper):
     def ask(self) -> MappingArrays:
         """Random mappings at first and between runs, else samples of the distribution."""
         vectors = np.full((len(self._samples), self.encoding.size), 0.5)
-        reflected = self._samples % 2.0
-        vectors[:, self._columns] = np.minimum(reflected, 2.0 - reflected)
+        vectors[:, self._columns] = reflected(self._samples)
         return self.encoding.decode(vectors)
 
     def tell(self, batch: MappingArrays, result: BatchResult, progress: float) -> None:

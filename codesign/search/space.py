@@ -1,0 +1,342 @@
+"""Hardware spaces: a datasheet in which some values are to be searched, under a budget.
+
+A searched value stands in the place of any value of a datasheet::
+
+    capacity: {from: 16 B, to: 64 kB, step: 16 B, scale: log}      # a number, here on a logarithmic scale
+    type: {choose: [int8, int16]}                                  # one of several
+    fanout: {search: {pes: {from: 8, to: 168, step: 8}, axes: [1, 2, 3], size_step: 2, unroll: [K, C, P, Q, R, S, G]}}
+    - {name: L1, present: {choose: [true, false]}, ...}            # a level that a design may leave out
+
+An entry of ``unroll`` may be a list of dimensions that share an axis. Parameters go by names such as
+``global_buffer.capacity``, ``global_buffer.array`` or ``compute.type``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelerators import catalog
+from accelerators.costs import Infeasible
+from accelerators.documents import Document, DocumentError, Path_
+from accelerators.spatial.architecture import SpatialAccelerator
+from accelerators.units import UNITS, split_unit
+from codesign.search.parameters import Choice, Connectivity, EncodingName, Parameter, Range
+
+_AXES = ("x", "y", "z")
+_RANGE_KEYS = {"from", "to", "step", "scale"}
+_ARRAY_KEYS = {"pes", "axes", "size_step", "unroll"}
+#: Vectors tried to find out whether any design of a space is valid.
+_PROBES = 2000
+
+#: What a design chose: values by parameter name.
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a design may use at most; None is unlimited.
+
+    ``noc_bytes_per_cycle`` is what the on-chip levels outside the array may send to it (or exchange with it, where
+    reads and writes share a port), ``power_mw`` holds for energy over latency of every network.
+    """
+
+    macs: int | None = None
+    on_chip_bytes: float | None = None
+    noc_bytes_per_cycle: float | None = None
+    dram_bytes_per_s: float | None = None
+    area_mm2: float | None = None
+    power_mw: float | None = None
+
+    @classmethod
+    def like(cls, accelerator: SpatialAccelerator) -> Budget:
+        """The MACs, on-chip bytes and bandwidths of an accelerator."""
+        return cls(
+            accelerator.macs, accelerator.on_chip_bytes, noc_bytes_per_cycle(accelerator), dram_bytes_per_s(accelerator)
+        )
+
+    def excess(self, accelerator: SpatialAccelerator) -> Infeasible | None:
+        """The first quantity of which an accelerator has too much, if any; power shows only when a network runs."""
+        quantities = (
+            ("macs", accelerator.macs, self.macs, "MACs"),
+            ("on_chip_bytes", accelerator.on_chip_bytes, self.on_chip_bytes, "bytes on chip"),
+            ("noc", noc_bytes_per_cycle(accelerator), self.noc_bytes_per_cycle, "bytes per cycle to the array"),
+            ("dram", dram_bytes_per_s(accelerator), self.dram_bytes_per_s, "bytes per second from DRAM"),
+            ("area_mm2", accelerator.area_mm2, self.area_mm2, "mm2"),
+        )
+        for name, value, limit, unit in quantities:
+            if limit is None:
+                continue
+            if value is None:
+                return Infeasible("budget", f"unlimited, the budget is {limit:g} {unit}", {"quantity": name})
+            if value > limit * (1 + 1e-9):
+                text = f"{value:g} {unit}, the budget is {limit:g}"
+                return Infeasible("budget", text, {"quantity": name, "excess": value - limit})
+        return None
+
+
+def noc_bytes_per_cycle(accelerator: SpatialAccelerator) -> float | None:
+    """Bandwidth of the on-chip levels down to the first with a fanout: reads, or shared; None if none has a limit."""
+    total = 0.0
+    for level in accelerator.levels:
+        rate = level.read_bandwidth_bytes_per_cycle or level.shared_bandwidth_bytes_per_cycle
+        if level.capacity_bytes is not None and rate is not None:
+            total += rate
+        if level.children > 1:
+            break
+    return total or None
+
+
+def dram_bytes_per_s(accelerator: SpatialAccelerator) -> float | None:
+    """Bandwidth of the outermost level, or None if it is unlimited."""
+    level = accelerator.levels[0]
+    rate = level.shared_bandwidth_bytes_per_cycle or level.read_bandwidth_bytes_per_cycle
+    return None if rate is None else rate * accelerator.clock_hz
+
+
+@dataclass(frozen=True)
+class Design:
+    """One point of a space: what it chose, its datasheet as plain data, and the accelerator."""
+
+    values: Values
+    datasheet: dict[str, Any]
+    accelerator: SpatialAccelerator
+
+    @property
+    def digest(self) -> str:
+        """A short name that only this choice has."""
+        return digest(self.values)
+
+
+def digest(values: Values) -> str:
+    """A short name for what a design chose."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class HardwareSpace:
+    """All designs that a template describes, within a budget.
+
+    Vectors in [0, 1]^``size`` stand for designs; ``parameters`` are what they choose.
+    """
+
+    def __init__(
+        self,
+        template: Document,
+        at: Path_ = (),
+        *,
+        budget: Budget | None = None,
+        encoding: EncodingName = "importance",
+        name: str = "candidate",
+    ):
+        """Read the template at a place of a document.
+
+        Raises :class:`~accelerators.documents.DocumentError` for wrong searched values, for a template without any, and
+        if no design of it is valid.
+        """
+        self.budget = budget or Budget()
+        self.encoding = encoding
+        self.name = name
+        self._document = template
+        self._at = at
+        self._template = template.data
+        for part in at:
+            self._template = self._template[part]
+        self._problems: list[str] = []
+        self._found: dict[Path_, Parameter] = {}
+        self._collect((), self._template)
+        if self._problems:
+            raise DocumentError(self._problems)
+        self.parameters: dict[str, Parameter] = {parameter.name: parameter for parameter in self._found.values()}
+        if not self.parameters:
+            raise DocumentError([self._problem((), "nothing to search: no value is a range or a choice")])
+        if len(self.parameters) < len(self._found):
+            raise DocumentError([self._problem(("levels",), "levels must differ in name")])
+        widths = [parameter.width(encoding) for parameter in self.parameters.values()]
+        self._places = np.concatenate([[0], np.cumsum(widths)]).tolist()
+        self.size: int = self._places[-1]
+        self._probe()
+
+    @property
+    def cardinality(self) -> int:
+        """How many designs there are, those above the budget included."""
+        return math.prod(parameter.cardinality for parameter in self.parameters.values())
+
+    def decode(self, vector: NDArray[np.float64]) -> Values:
+        """What a vector (size,) of numbers in 0..1 chooses."""
+        if vector.shape != (self.size,) or not ((vector >= 0).all() and (vector <= 1).all()):
+            raise ValueError(f"a vector must be {self.size} numbers in 0..1 (got shape {vector.shape})")
+        numbers = vector.tolist()
+        return {
+            name: parameter.decode(numbers[start:end], self.encoding)
+            for (name, parameter), start, end in zip(
+                self.parameters.items(), self._places[:-1], self._places[1:], strict=True
+            )
+        }
+
+    def encode(self, values: Values) -> NDArray[np.float64]:
+        """A vector (size,) that stands for a choice; raises ValueError for values that a parameter cannot have."""
+        return np.array([x for name, p in self.parameters.items() for x in p.encode(values[name], self.encoding)])
+
+    def build(self, values: Values) -> Design | Infeasible:
+        """The design, or why there is none: a datasheet that contradicts itself, or above the budget."""
+        data = self._filled((), self._template, {path: values[p.name] for path, p in self._found.items()})
+        data.setdefault("name", f"{self.name}_{digest(values)}")
+        places = {path[len(self._at) :]: place for path, place in self._document.places.items()}
+        try:
+            accelerator = catalog.from_document(Document(self._document.name, data, places))
+        except DocumentError as error:
+            return Infeasible("datasheet", error.problems[0].partition(": ")[2], {"problems": error.problems})
+        return self.budget.excess(accelerator) or Design(values, data, accelerator)
+
+    def designs(self) -> Iterator[Values]:
+        """Every choice of values, in a fixed order."""
+
+        def extend(names: Sequence[str], values: Values) -> Iterator[Values]:
+            if not names:
+                yield values
+                return
+            for value in self.parameters[names[0]].values():
+                yield from extend(names[1:], {**values, names[0]: value})
+
+        yield from extend(list(self.parameters), {})
+
+    # ------------------------------------------------------------------------------------------------ the template
+
+    def _problem(self, path: Path_, rule: str) -> str:
+        return self._document.problem((*self._at, *path), rule)
+
+    def _collect(self, path: Path_, value: Any) -> None:
+        """Find the searched values below a place."""
+        if isinstance(value, list):
+            for i, entry in enumerate(value):
+                self._collect((*path, i), entry)
+        if not isinstance(value, Mapping):
+            return
+        try:
+            if "choose" in value:
+                _only(value, {"choose"})
+                options = value["choose"]
+                if not isinstance(options, list):
+                    raise ValueError(f"choose must be a list (got {options!r})")
+                self._found[path] = Choice(self._name(path), tuple(options))
+            elif {"from", "to"} & set(value):
+                self._found[path] = _range(self._name(path), value)
+            elif path and path[-1] == "fanout" and "search" in value:
+                _only(value, {"search"})
+                self._found[path] = self._connectivity(path, value["search"])
+            else:
+                for key, entry in value.items():
+                    self._collect((*path, key), entry)
+        except ValueError as error:
+            self._problems.append(self._problem(path, str(error)))
+
+    def _name(self, path: Path_) -> str:
+        """Levels go by their names."""
+        parts = [str(part) for part in path]
+        if len(path) >= 2 and path[0] == "levels" and isinstance(path[1], int):
+            level = self._template["levels"][path[1]]
+            parts[:2] = [str(level.get("name", path[1])) if isinstance(level, Mapping) else str(path[1])]
+        if parts[-1] == "fanout":
+            parts[-1] = "array"
+        return ".".join(parts)
+
+    def _connectivity(self, path: Path_, value: Any) -> Connectivity:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"search must be a mapping with {', '.join(sorted(_ARRAY_KEYS))} (got {value!r})")
+        _only(value, _ARRAY_KEYS)
+        pes = value.get("pes", {"from": 8, "step": 8})
+        if not isinstance(pes, Mapping):
+            pes = {"from": pes, "to": pes}
+        if "to" not in pes:
+            if self.budget.macs is None:
+                raise ValueError("pes.to is required without a budget of macs")
+            pes = {**pes, "to": self.budget.macs}
+        name = self._name(path)
+        grid = _range(f"{name}.pes", {"step": 8, **pes})
+        if grid.unit or grid.low != int(grid.low) or grid.step != int(grid.step) or grid.low < 1:
+            raise ValueError("pes must be whole numbers >= 1")
+        groups = value.get("unroll", ["K", "C", "P", "Q", "R", "S", "G"])
+        if not isinstance(groups, list):
+            raise ValueError(f"unroll must be a list (got {groups!r})")
+        axes, step = value.get("axes", [1, 2, 3]), value.get("size_step", 2)
+        if not isinstance(axes, list) or not all(type(n) is int for n in axes) or type(step) is not int:
+            raise ValueError(f"axes must be a list of integers and size_step an integer (got {axes!r}, {step!r})")
+        unroll = tuple(tuple(group) if isinstance(group, list) else (str(group),) for group in groups)
+        return Connectivity(name, grid, tuple(axes), step, unroll)
+
+    def _filled(self, path: Path_, value: Any, chosen: Mapping[Path_, Any]) -> Any:
+        """The template with the searched values in place."""
+        if path in chosen:
+            if isinstance(self._found[path], Connectivity):
+                return {
+                    axis: {"size": size, "unroll": list(dims)}
+                    for axis, (dims, size) in zip(_AXES, chosen[path], strict=False)
+                }
+            return chosen[path]
+        if isinstance(value, list):
+            entries = [self._filled((*path, i), entry, chosen) for i, entry in enumerate(value)]
+            if path == ("levels",):
+                present = [entry.pop("present", True) if isinstance(entry, dict) else True for entry in entries]
+                entries = [entry for entry, there in zip(entries, present, strict=True) if there]
+            return entries
+        if isinstance(value, Mapping):
+            return {key: self._filled((*path, key), entry, chosen) for key, entry in value.items()}
+        return value
+
+    def _probe(self) -> None:
+        """Refuse a space in which random vectors never are a valid design, with the most common reason."""
+        random = np.random.default_rng(0)
+        reasons: dict[tuple[str, ...], int] = {}
+        for _ in range(_PROBES):
+            built = self.build(self.decode(random.random(self.size)))
+            if isinstance(built, Design):
+                return
+            problems = tuple(built.facts.get("problems", (self._problem((), f"no design within the budget: {built}"),)))
+            reasons[problems] = reasons.get(problems, 0) + 1
+        raise DocumentError(sorted(reasons, key=lambda each: -reasons[each])[0])
+
+
+def _only(value: Mapping[str, Any], keys: set[str]) -> None:
+    unknown = sorted(set(value) - keys)
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]} (known: {', '.join(sorted(keys))})")
+
+
+def _range(name: str, value: Mapping[str, Any]) -> Range:
+    """A range from its mapping; ``from``, ``to`` and ``step`` may carry units of one kind."""
+    _only(value, _RANGE_KEYS)
+    for key in ("from", "to"):
+        if key not in value:
+            raise ValueError(f"{key} is required")
+    scale = value.get("scale", "linear")
+    if scale not in ("linear", "log"):
+        raise ValueError(f"scale must be linear or log (got {scale!r})")
+    numbers, units = [], []
+    for key in ("from", "to", "step"):
+        number, unit = split_unit(value.get(key, 1))
+        numbers.append(number)
+        if key in value:
+            units.append(unit)
+    if not any(units):
+        low, high, step = numbers
+        return Range(name, low, high, step, scale == "log")
+    kind = next((kind for kind, known in UNITS.items() if all(unit in known for unit in units)), None)
+    if kind is None:
+        raise ValueError(f"from, to and step must have units of one kind (got {', '.join(u or 'none' for u in units)})")
+    if "step" not in value:
+        raise ValueError("step is required")
+    factors = [UNITS[kind][unit] for unit in units]
+    low, high, step = (number * factor for number, factor in zip(numbers, factors, strict=True))
+    return Range(name, low, high, step, scale == "log", next(iter(UNITS[kind])))
+
+
+def budget_names() -> tuple[str, ...]:
+    """The quantities that a budget may limit."""
+    return tuple(field.name for field in fields(Budget))
