@@ -13,6 +13,7 @@ An entry of ``unroll`` may be a list of dimensions that share an axis. Parameter
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -27,6 +28,7 @@ from accelerators import catalog
 from accelerators.costs import Infeasible
 from accelerators.documents import Document, DocumentError, Path_
 from accelerators.spatial.architecture import SpatialAccelerator
+from accelerators.suggestions import did_you_mean
 from accelerators.units import UNITS, split_unit
 from codesign.search.parameters import Choice, Connectivity, EncodingName, Parameter, Range
 
@@ -133,9 +135,12 @@ class HardwareSpace:
         *,
         budget: Budget | None = None,
         encoding: EncodingName = "importance",
+        pins: Mapping[str, Any] | None = None,
         name: str = "candidate",
     ):
-        """Read the template at a place of a document.
+        """Read the template at a place of a document; ``pins`` give parameters, by name, a value.
+
+        The pin of an array is a fanout as in a datasheet, or keys of its search (``{axes: [2], unroll: [K, C]}``).
 
         Raises :class:`~accelerators.documents.DocumentError` for wrong searched values, for a template without any, and
         if no design of it is valid.
@@ -151,6 +156,10 @@ class HardwareSpace:
         self._problems: list[str] = []
         self._found: dict[Path_, Parameter] = {}
         self._collect((), self._template)
+        if pins and not self._problems:
+            self._template = self._pinned(pins)
+            self._found = {}
+            self._collect((), self._template)
         if self._problems:
             raise DocumentError(self._problems)
         self.parameters: dict[str, Parameter] = {parameter.name: parameter for parameter in self._found.values()}
@@ -211,6 +220,25 @@ class HardwareSpace:
 
     def _problem(self, path: Path_, rule: str) -> str:
         return self._document.problem((*self._at, *path), rule)
+
+    def _pinned(self, pins: Mapping[str, Any]) -> Any:
+        """The template with the pinned values in place."""
+        template = copy.deepcopy(self._template)
+        places = {parameter.name: path for path, parameter in self._found.items()}
+        for name, value in pins.items():
+            if name not in places:
+                rule = f"pin: no parameter {name!r}{did_you_mean(name, places)} (parameters: {', '.join(places)})"
+                self._problems.append(self._problem((), rule))
+                continue
+            *parents, last = places[name]
+            node = template
+            for part in parents:
+                node = node[part]
+            if isinstance(self._found[places[name]], Connectivity) and set(value) <= _ARRAY_KEYS:
+                node[last] = {"search": {**(node[last]["search"] or {}), **value}}
+            else:
+                node[last] = value
+        return template
 
     def _collect(self, path: Path_, value: Any) -> None:
         """Find the searched values below a place."""

@@ -1,0 +1,1 @@
+"""Experiments: one YAML file, validated as a whole, run by workers, kept in a ledger, resumed at any time."""
