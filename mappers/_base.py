@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelerators.spatial.kernels import arrays
-from accelerators.spatial.kernels.arrays import MappingArrays
+from accelerators.spatial.kernels.arrays import MappingArrays, select
 from accelerators.spatial.problem import BatchResult
 from mappers.mapspace import Mapspace
 
@@ -33,21 +33,43 @@ class SpaceTooLargeError(ValueError):
 
 
 def scores(result: BatchResult, objective: Objective) -> NDArray[np.float64]:
-    """What a mapper minimises, (n,); infinite for mappings that are not valid.
-
-    EDP is in pJ x cycles. Ties in latency are broken by energy and the other way round, by a term too small to matter
-    otherwise.
-    """
+    """What a mapper minimises, (n,): pJ x cycles, pJ or cycles; infinite for mappings that are not valid."""
     value = np.full(result.status.shape, np.inf)
     valid = result.status == arrays.VALID
     energy, cycles = result.energy_pj[valid], result.latency_cycles[valid].astype(np.float64)
-    if objective == "edp":
-        value[valid] = energy * cycles
-    elif objective == "energy":
-        value[valid] = energy * (1 + 1e-12 * cycles / (1 + cycles))
-    else:
-        value[valid] = cycles * (1 + 1e-12 * energy / (1 + energy))
+    value[valid] = energy * cycles if objective == "edp" else energy if objective == "energy" else cycles
     return value
+
+
+class Best:
+    """The best mapping that was offered; of equal latency that of less energy, and the other way round.
+
+    ``key`` is its score and what breaks ties, ``batch`` the mapping as a batch of one.
+    """
+
+    def __init__(self, objective: Objective):
+        self.objective = objective
+        self.key: tuple[float, float] = (np.inf, np.inf)
+        self.batch: MappingArrays | None = None
+
+    @property
+    def score(self) -> float:
+        """Its score (:func:`scores`); infinite if there is none."""
+        return self.key[0]
+
+    def offer(self, batch: MappingArrays, result: BatchResult) -> bool:
+        """Take the best of a batch if it is better; whether it was."""
+        values = scores(result, self.objective)
+        if not len(values) or values.min() > self.key[0] or values.min() == np.inf:
+            return False
+        ties = result.energy_pj if self.objective == "latency" else result.latency_cycles
+        least = np.nonzero(values == values.min())[0]
+        i = int(least[np.argmin(ties[least])])
+        key = (float(values[i]), float(ties[i]))
+        if key >= self.key:
+            return False
+        self.key, self.batch = key, select(batch, [i])
+        return True
 
 
 class Mapper(ABC):

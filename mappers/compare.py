@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accelerators.spatial.kernels.arrays import MappingArrays, select
-from mappers._base import Mapper, Objective, SpaceTooLargeError, scores
+from accelerators.spatial.kernels.arrays import MappingArrays
+from mappers._base import Best, Mapper, Objective, SpaceTooLargeError
 from mappers.mapspace import Mapspace
 from mappers.optimal import Certificate, Optimal
 from mappers.search import search
@@ -61,28 +61,24 @@ def trace(
     """
     start = time.process_time()
     mapper = make()
-    best: MappingArrays | None = None
-    best_score = np.inf
+    best = Best(mapper.objective)
     steps: list[Step] = []
     done = 0
     while True:
         elapsed = time.process_time() - start
-        if mapper.finished or elapsed >= cpu_s or done >= evaluations or best_score <= good_enough:
+        if mapper.finished or elapsed >= cpu_s or done >= evaluations or best.score <= good_enough:
             break
         batch = mapper.ask()
         result = mapper.space.evaluate(batch)
         done += len(result.status)
-        values = scores(result, mapper.objective)
         elapsed = time.process_time() - start
         spent = min(1.0, max(elapsed / cpu_s, done / evaluations))
-        if len(values) and values.min() < best_score:
-            i = int(np.argmin(values))
-            best, best_score = select(batch, [i]), float(values[i])
-            steps.append(Step(elapsed, done, best_score))
+        if best.offer(batch, result):
+            steps.append(Step(elapsed, done, best.score))
         mapper.tell(batch, result, spent)
         if report:
             report(spent)
-    return Trace(mapper.name, mapper.seed, tuple(steps), time.process_time() - start, done, best)
+    return Trace(mapper.name, mapper.seed, tuple(steps), time.process_time() - start, done, best.batch)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelerators.costs import Infeasible, InfeasibleError
+from accelerators.operators import Operator
+from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.constraints import Constraints
 from accelerators.spatial.kernels.arrays import AXES, UTILISATION, VALID, MappingArrays, new_mappings
 from accelerators.spatial.problem import BatchResult, Problem
@@ -112,6 +114,11 @@ class Mapspace:
                 raise InfeasibleError(
                     Infeasible("constraint", f"{self.constraints.name}: no level {name}", {"name": name})
                 )
+            may_keep = self.problem.hardware_arrays.may_keep[list(levels).index(name)]
+            for t, tensor in enumerate(self.problem.operator.tensors):
+                if tensor.role in rule.keep and not may_keep[t]:
+                    text = f"{self.constraints.name}: {name} cannot keep {tensor.role}"
+                    raise InfeasibleError(Infeasible("constraint", text, {"name": name}))
             for axis in rule.axes:
                 if axis not in [a.name for a in levels[name].fanout]:
                     raise InfeasibleError(
@@ -302,6 +309,34 @@ class Mapspace:
 def stream(*seed: int) -> NDArray[np.uint64]:
     """State of a kernel's random stream; streams of different seeds are independent."""
     return np.asarray(np.random.SeedSequence(seed).generate_state(1, np.uint64), np.uint64)
+
+
+def mapspaces(
+    accelerator: SpatialAccelerator,
+    operator: Operator,
+    constraints: Constraints | None = None,
+    *,
+    bypass: bool = False,
+    pad: bool = False,
+) -> list[Mapspace]:
+    """The mapspace of an operator, and with ``pad`` those of its padded versions (:func:`paddings`).
+
+    Versions that break a constraint are left out. Raises :class:`~accelerators.costs.InfeasibleError` if none is left,
+    with what is wrong with the operator's own bounds.
+    """
+    plain = Problem(accelerator, operator)
+    found: list[Mapspace] = []
+    reason: InfeasibleError | None = None
+    for bounds in ({}, *(paddings(plain) if pad else ())):
+        try:
+            problem = Problem(accelerator, operator, bounds) if bounds else plain
+            found.append(Mapspace(problem, constraints, bypass))
+        except InfeasibleError as error:
+            reason = reason or error
+    if not found:
+        assert reason is not None
+        raise reason
+    return found
 
 
 def paddings(problem: Problem, most: int = 24) -> Iterator[dict[str, int]]:

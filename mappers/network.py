@@ -25,7 +25,7 @@ from accelerators.spatial.mapping import Mapping
 from accelerators.spatial.model import evaluate_packed
 from accelerators.spatial.problem import Problem
 from mappers.kernels.branch_and_bound import EDP, WEIGHTED
-from mappers.mapspace import Mapspace, paddings
+from mappers.mapspace import Mapspace, mapspaces
 from mappers.optimal import BranchAndBound
 from mappers.search import DEFAULT_NODE_LIMIT, why_none
 
@@ -165,10 +165,7 @@ def map_network(
     work: list[_Layer] = []
     for operator, count in layers:
         try:
-            problems = [Problem(accelerator, operator)]
-            if pad:
-                problems += [Problem(accelerator, operator, bounds) for bounds in paddings(problems[0])]
-            spaces = [Mapspace(problem, constraints, bypass) for problem in problems]
+            spaces = mapspaces(accelerator, operator, constraints, bypass=bypass, pad=pad)
         except InfeasibleError as error:
             return error.reason
         work.append(_Layer(operator, count, spaces, node_limit))

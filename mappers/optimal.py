@@ -391,6 +391,10 @@ class BranchAndBound:
         found = [pattern for keep in keeps for pattern in self._patterns(keep)]
         self.patterns = sorted(found, key=lambda pattern: pattern.bound)
         self.root_bound = self.patterns[0].bound if self.patterns else math.inf
+        #: A single level has no patterns: nothing is known before all of it has been tried.
+        self._untried = levels == 1
+        if self._untried:
+            self.root_bound = 0.0
         self.keeps = len({pattern.keep.tobytes() for pattern in self.patterns})
 
     def _keeps(self) -> Iterator[NDArray[np.bool_]]:
@@ -679,6 +683,7 @@ class BranchAndBound:
 
     def _try_all_unrollings(self) -> None:
         """One level: an unrolling is all there is to choose."""
+        self._untried = False
         lattice, unrollings = self.lattice.arrays, self.unrollings
         bounds = self.problem.operator_arrays.bounds
         for keep in self._keeps():
@@ -775,6 +780,8 @@ class BranchAndBound:
     @property
     def lower_bound(self) -> float:
         """No mapping of the space has a lower score."""
+        if self._untried:
+            return 0.0
         return min([float(self.best.score[0]), *(self._pending(pattern) for pattern in self.patterns)])
 
     def _proven(self) -> bool:

@@ -7,21 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from accelerators.costs import Cost, Infeasible, InfeasibleError
 from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.constraints import Constraints, LevelConstraint
 from accelerators.spatial.kernels import arrays
-from accelerators.spatial.kernels.arrays import MappingArrays, select
+from accelerators.spatial.kernels.arrays import MappingArrays
 from accelerators.spatial.mapping import Mapping
 from accelerators.spatial.model import evaluate_packed
 from accelerators.spatial.problem import Problem
-from mappers._base import OBJECTIVES, Mapper, Objective, SpaceTooLargeError
-from mappers._base import scores as scores_of
+from mappers._base import OBJECTIVES, Best, Mapper, Objective, SpaceTooLargeError
 from mappers.local_search import LocalSearch
-from mappers.mapspace import Mapspace, paddings
+from mappers.mapspace import Mapspace, mapspaces
 from mappers.optimal import Certificate, Optimal, most_macs
 
 #: Evaluations per operator of the mappers that sample: about a twentieth of a second.
@@ -55,42 +52,35 @@ class MapResult:
     certificate: Certificate | None = None
 
 
-def search(
-    mapper: Mapper, evaluations: int, time_limit_s: float | None = None
-) -> tuple[MappingArrays | None, float, int, int]:
-    """Run a mapper; returns (the best mapping as a batch of one, its score, evaluations, valid ones).
+def search(mapper: Mapper, evaluations: int, time_limit_s: float | None = None) -> tuple[Best, int, int]:
+    """Run a mapper; returns (the best mapping, evaluations, valid ones).
 
     It ends when the mapper has finished or the budget of evaluations is spent; a complete mapper has no budget. With
     ``time_limit_s`` it also ends after that time, and its result then depends on the machine.
     """
     start = time.monotonic()
-    best: MappingArrays | None = None
-    best_score = np.inf
+    best = Best(mapper.objective)
     done = valid = 0
     while (mapper.complete or done < evaluations) and not mapper.finished:
         batch = mapper.ask()
         result = mapper.space.evaluate(batch)
         done += len(result.status)
         valid += int((result.status == arrays.VALID).sum())
-        values = scores_of(result, mapper.objective)
-        if len(values) and values.min() < best_score:
-            i = int(np.argmin(values))
-            best_score = float(values[i])
-            best = select(batch, [i])
+        best.offer(batch, result)
         spent = done / evaluations
         if time_limit_s is not None:
             spent = max(spent, (time.monotonic() - start) / time_limit_s)
             if spent >= 1:
                 break
         mapper.tell(batch, result, min(1.0, spent))
-    return best, best_score, done, valid
+    return best, done, valid
 
 
 @dataclass
 class _Found:
     """The best of several searches, each on a space of its own (the operator with different bounds)."""
 
-    score: float = math.inf
+    key: tuple[float, float] = (math.inf, math.inf)
     batch: MappingArrays | None = None
     problem: Problem | None = None
     mapper: str = ""
@@ -98,12 +88,12 @@ class _Found:
     valid: int = 0
 
     def search(self, mapper: Mapper, evaluations: int, time_limit_s: float | None = None) -> None:
-        batch, score, done, valid = search(mapper, evaluations, time_limit_s)
+        best, done, valid = search(mapper, evaluations, time_limit_s)
         self.evaluations += done
         self.valid += valid
         self.mapper = self.mapper or mapper.name
-        if batch is not None and score < self.score:
-            self.score, self.batch, self.problem, self.mapper = score, batch, mapper.space.problem, mapper.name
+        if best.key < self.key:
+            self.key, self.batch, self.problem, self.mapper = best.key, best.batch, mapper.space.problem, mapper.name
 
 
 def map_operator(
@@ -138,10 +128,7 @@ def map_operator(
     if time_limit_s is not None and not time_limit_s > 0:
         raise ValueError(f"time_limit_s must be > 0 (got {time_limit_s})")
     try:
-        problems = [Problem(accelerator, operator)]
-        if pad:
-            problems += [Problem(accelerator, operator, bounds) for bounds in paddings(problems[0])]
-        spaces = [Mapspace(problem, constraints, bypass) for problem in problems]
+        spaces = mapspaces(accelerator, operator, constraints, bypass=bypass, pad=pad)
     except InfeasibleError as error:
         return error.reason
     found = _Found()
@@ -160,7 +147,7 @@ def map_operator(
                 seed,
                 node_limit=node_limit,
                 time_limit_s=left_s,
-                upper_bound=found.score,
+                upper_bound=found.key[0],
             )
             found.search(optimal, share)
             certificates.append(optimal.certificate)

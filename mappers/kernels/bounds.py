@@ -131,6 +131,8 @@ def boundary_weights(
             adders = 0.0
             slope_share = 0.0
             slope_wires = 0.0
+            # Partial sums may be complete from where a fanout further in has added them up.
+            partial_bits = np.float64(bits[acc])
             for level in range(child - 1, parent - 1, -1):
                 before = share
                 groups = 1.0
@@ -163,9 +165,12 @@ def boundary_weights(
                     if t < output:
                         wires += wire * bits[t] * words
                     else:
-                        wires += wire * bits[acc] * words
+                        wires += wire * partial_bits * words
                         done_wires += wire * bits[output] * words
                         adders += (before - share) * add_pj
+                        for d in range(dims):
+                            if is_reduction[d] and unrolled[level, d] > 1:
+                                partial_bits = min(partial_bits, np.float64(bits[output]))
             if t < output:
                 reading = read_pj[parent, t] / wpa[parent, t]
                 if child < levels:
