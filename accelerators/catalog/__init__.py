@@ -42,7 +42,12 @@ def load(name_or_path: str | Path) -> SpatialAccelerator:
 
 @cache
 def _from_catalog(name: str) -> SpatialAccelerator:
-    return from_document(read(_FOLDER / f"{name}.yaml"))
+    return from_document(document(name))
+
+
+def document(name: str) -> Document:
+    """The datasheet of a catalog name as plain data."""
+    return read(_FOLDER / f"{name}.yaml")
 
 
 def from_text(text: str, name: str = "<text>") -> SpatialAccelerator:
