@@ -7,15 +7,15 @@ and budget, so the results do not depend on how many workers there are or which 
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from accelerators.costs import Infeasible
 from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
+from mappers.processes import worker_pool
 from mappers.search import MapResult, map_operator
 
 #: An operator to map on an accelerator.
@@ -69,7 +69,7 @@ def _run(jobs: list[Job], workers: int, settings: dict[str, Any]) -> Iterator[tu
             yield k, map_operator(accelerator, operator, **settings)
         return
     size = math.ceil(len(jobs) / (workers * _CHUNKS_PER_WORKER))
-    with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(min(workers, len(jobs))) as pool:
         # Every chunk takes jobs from all over the list: neighbours tend to be equally hard.
         step = math.ceil(len(jobs) / size)
         chunks = {pool.submit(_map_chunk, jobs[start::step], settings): start for start in range(step)}

@@ -1,0 +1,328 @@
+"""The ledger of a run: an SQLite database that survives being killed, and a journal from which it can be rebuilt.
+
+Everything that was finished is in both: the database (write-ahead logging) is what is read, the journal is a line of
+JSON per record. If the database is damaged, it is set aside and built anew from the journal. Both hold plain data only:
+nothing in them is ever executed.
+
+Tables: ``meta`` (experiment, environment), ``candidates`` (a design of a point: what it chose, its datasheet, status,
+reason, objectives, area), ``networks`` and ``layers`` (what a candidate costs on them), ``generations`` (candidates in
+the order of the proposals, rejected designs by reason, the optimiser's state).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from codesign.experiments.candidates import Record
+
+VERSION = 1
+_DATABASE, _JOURNAL, _LOCK = "ledger.sqlite", "journal.jsonl", ".lock"
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE candidates (
+  id INTEGER PRIMARY KEY, point INTEGER NOT NULL, digest TEXT NOT NULL, choices TEXT NOT NULL, datasheet TEXT NOT NULL,
+  status TEXT NOT NULL, code TEXT, reason TEXT, edp_js REAL, energy_pj REAL, latency_s REAL, area_mm2 REAL, gap REAL,
+  seconds REAL, attempts INTEGER NOT NULL, UNIQUE (point, digest));
+CREATE TABLE networks (
+  candidate INTEGER NOT NULL REFERENCES candidates (id), network TEXT NOT NULL, energy_pj REAL NOT NULL,
+  latency_s REAL NOT NULL, latency_cycles INTEGER NOT NULL, edp_js REAL NOT NULL, utilisation REAL NOT NULL,
+  macs INTEGER NOT NULL, PRIMARY KEY (candidate, network)) WITHOUT ROWID;
+CREATE TABLE layers (
+  candidate INTEGER NOT NULL REFERENCES candidates (id), position INTEGER NOT NULL, operator TEXT NOT NULL,
+  energy_pj REAL NOT NULL, latency_cycles INTEGER NOT NULL, utilisation REAL NOT NULL, bottleneck TEXT NOT NULL,
+  energy_breakdown_pj TEXT NOT NULL, mapping TEXT NOT NULL, bounds TEXT NOT NULL, gap REAL,
+  PRIMARY KEY (candidate, position)) WITHOUT ROWID;
+CREATE TABLE generations (
+  point INTEGER NOT NULL, generation INTEGER NOT NULL, candidates TEXT NOT NULL, rejected TEXT NOT NULL,
+  state TEXT NOT NULL, PRIMARY KEY (point, generation)) WITHOUT ROWID;
+"""
+
+
+class LedgerError(Exception):
+    """A run folder that cannot be used; the message says why, and what to do."""
+
+
+class Ledger:
+    """The ledger in a run folder; one process at a time may write to it."""
+
+    def __init__(self, folder: Path, *, create: Record | None = None, write: bool = True):
+        """Open the ledger of a folder, or with ``create`` (the meta data of a new run) make one.
+
+        Raises :class:`LedgerError` if there is none (or one already), if another run uses the folder, and if neither
+        database nor journal can be read.
+        """
+        self.folder = folder
+        self.repaired: str | None = None
+        self._lock: IO[str] | None = None
+        self._journal: IO[bytes] | None = None
+        exists = (folder / _DATABASE).exists() or (folder / _JOURNAL).exists()
+        if create is None and not exists:
+            raise LedgerError(f"{folder}: there is no run in this folder")
+        if create is not None and exists:
+            raise LedgerError(
+                f"{folder}: there is a run in this folder already; continue it with: codesign resume {folder}"
+            )
+        try:
+            if write:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._take_lock()
+            self._db = self._open(create)
+            if write:
+                self._journal = (folder / _JOURNAL).open("ab", buffering=0)
+                self._end_torn_line()
+            if create is not None:
+                self._store("meta", {"version": VERSION, **create})
+        except OSError as error:
+            self.close()
+            raise LedgerError(f"{folder}: cannot be used: {error.strerror or error}") from None
+
+    def _take_lock(self) -> None:
+        self._lock = (self.folder / _LOCK).open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LedgerError(f"{self.folder}: another process is running this experiment right now") from None
+
+    def _open(self, create: Record | None) -> sqlite3.Connection:
+        path = self.folder / _DATABASE
+        if create is not None:
+            return self._new()
+        try:
+            if not path.exists():
+                raise sqlite3.DatabaseError("it is missing")
+            db = _connect(path)
+            (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+            db.execute("SELECT count(*) FROM meta, candidates, networks, layers, generations LIMIT 1").fetchone()
+            return db
+        except sqlite3.DatabaseError as error:
+            if self._lock is None:
+                raise LedgerError(
+                    f"{path} is damaged ({error}); codesign resume {self.folder} rebuilds it from the journal"
+                ) from None
+            return self._rebuilt(str(error))
+
+    def _new(self) -> sqlite3.Connection:
+        db = _connect(self.folder / _DATABASE)
+        with db:
+            db.executescript(_SCHEMA)
+        return db
+
+    def _rebuilt(self, what: str) -> sqlite3.Connection:
+        """A database from the journal; the damaged one is kept beside it."""
+        records = list(self._journal_records())
+        if not records or records[0][0] != "meta":
+            raise LedgerError(f"{self.folder}: the ledger is damaged ({what}) and so is its journal")
+        for suffix in ("", "-wal", "-shm"):
+            damaged = self.folder / f"{_DATABASE}{suffix}"
+            if damaged.exists():
+                damaged.replace(self.folder / f"damaged-{_DATABASE}{suffix}")
+        db = self._new()
+        with db:
+            for kind, record in records:
+                _insert(db, kind, record)
+        self.repaired = f"the ledger was damaged ({what}) and was rebuilt from the journal: {len(records)} records"
+        return db
+
+    def _journal_records(self) -> Iterator[tuple[str, Record]]:
+        with contextlib.suppress(FileNotFoundError), (self.folder / _JOURNAL).open("rb") as file:
+            for line in file:
+                # A line that was being written when the process was killed has no end, or is no JSON.
+                with contextlib.suppress(ValueError):
+                    entry = json.loads(line)
+                    if line.endswith(b"\n") and isinstance(entry, list) and len(entry) == 2:
+                        yield entry[0], entry[1]
+
+    def _end_torn_line(self) -> None:
+        path = self.folder / _JOURNAL
+        if path.stat().st_size:
+            with path.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+            if torn and self._journal:
+                self._journal.write(b"\n")
+
+    def _store(self, kind: str, record: Record) -> None:
+        """Database first: what the journal has besides is never missing there."""
+        try:
+            with self._db:
+                _insert(self._db, kind, record)
+            if self._journal:
+                self._journal.write(json.dumps([kind, record]).encode() + b"\n")
+        except (sqlite3.OperationalError, OSError) as error:
+            text = getattr(error, "strerror", None) or error
+            raise LedgerError(f"{self.folder}: the ledger cannot be written: {text}") from None
+
+    def close(self) -> None:
+        """Let others use the folder."""
+        if hasattr(self, "_db"):
+            self._db.close()
+        for file in (self._journal, self._lock):
+            if file:
+                file.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    # --------------------------------------------------------------------------------------------------- the records
+
+    @property
+    def meta(self) -> Record:
+        """What describes the run."""
+        return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM meta")}
+
+    def add_candidate(
+        self, point: int, digest: str, choices: Record, datasheet: Record, result: Record, seconds: float, attempts: int
+    ) -> None:
+        """Keep a finished candidate."""
+        self._store(
+            "candidate",
+            {
+                "point": point,
+                "digest": digest,
+                "choices": choices,
+                "datasheet": datasheet,
+                "result": result,
+                "seconds": seconds,
+                "attempts": attempts,
+            },
+        )
+
+    def add_generation(
+        self, point: int, generation: int, candidates: list[str], rejected: Record, state: Record
+    ) -> None:
+        """Keep a finished generation."""
+        self._store(
+            "generation",
+            {"point": point, "generation": generation, "candidates": candidates, "rejected": rejected, "state": state},
+        )
+
+    def objectives(self, point: int) -> dict[str, Record]:
+        """Status, reason and objectives of every finished candidate of a point, by digest."""
+        rows = self._db.execute(
+            "SELECT digest, status, code, reason, edp_js, energy_pj, latency_s, area_mm2 FROM candidates "
+            "WHERE point = ?",
+            (point,),
+        )
+        return {
+            digest: {
+                "status": status,
+                "code": code,
+                "reason": reason,
+                "objectives": {"edp": edp, "energy": energy, "latency": latency, "area": area},
+            }
+            for digest, status, code, reason, edp, energy, latency, area in rows
+        }
+
+    def generations(self, point: int) -> dict[int, Record]:
+        """The finished generations of a point."""
+        rows = self._db.execute(
+            "SELECT generation, candidates, rejected, state FROM generations WHERE point = ? ORDER BY generation",
+            (point,),
+        )
+        return {
+            generation: {
+                "candidates": json.loads(candidates),
+                "rejected": json.loads(rejected),
+                "state": json.loads(state),
+            }
+            for generation, candidates, rejected, state in rows
+        }
+
+    def rows(self, table: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Columns and rows of a table, for export; in a fixed order."""
+        if table not in ("candidates", "networks", "layers", "generations"):
+            raise ValueError(f"no table {table!r}")
+        cursor = self._db.execute(f"SELECT * FROM {table} ORDER BY 1, 2")
+        return [column[0] for column in cursor.description], cursor.fetchall()
+
+    def candidate(self, point: int, digest: str) -> Record:
+        """Everything about one candidate; KeyError if it is not there."""
+        cursor = self._db.execute("SELECT * FROM candidates WHERE point = ? AND digest = ?", (point, digest))
+        columns = [column[0] for column in cursor.description]
+        row = cursor.fetchone()
+        if row is None:
+            raise KeyError(digest)
+        found: Record = dict(zip(columns, row, strict=True))
+        found["choices"], found["datasheet"] = json.loads(found["choices"]), json.loads(found["datasheet"])
+        for table, key in (("networks", "network"), ("layers", "position")):
+            cursor = self._db.execute(f"SELECT * FROM {table} WHERE candidate = ? ORDER BY {key}", (found["id"],))
+            names = [column[0] for column in cursor.description]
+            found[table] = [dict(zip(names, entry, strict=True)) for entry in cursor]
+        for layer in found["layers"]:
+            layer["energy_breakdown_pj"] = json.loads(layer["energy_breakdown_pj"])
+            layer["bounds"] = json.loads(layer["bounds"])
+        return found
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=30)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    return db
+
+
+def _insert(db: sqlite3.Connection, kind: str, record: Record) -> None:
+    if kind == "meta":
+        db.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in record.items()])
+    elif kind == "generation":
+        texts = [json.dumps(record[key]) for key in ("candidates", "rejected", "state")]
+        db.execute(
+            "INSERT OR IGNORE INTO generations VALUES (?, ?, ?, ?, ?)", (record["point"], record["generation"], *texts)
+        )
+    elif kind == "candidate":
+        result = record["result"]
+        goals = result.get("objectives", {})
+        cursor = db.execute(
+            "INSERT OR IGNORE INTO candidates VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record["point"],
+                record["digest"],
+                json.dumps(record["choices"]),
+                json.dumps(record["datasheet"]),
+                result["status"],
+                result.get("code"),
+                result.get("reason"),
+                *(goals.get(goal) for goal in ("edp", "energy", "latency", "area")),
+                result.get("gap"),
+                record["seconds"],
+                record["attempts"],
+            ),
+        )
+        if not cursor.rowcount:
+            return
+        key = cursor.lastrowid
+        totals = ("energy_pj", "latency_s", "latency_cycles", "edp_js", "utilisation", "macs")
+        db.executemany(
+            "INSERT INTO networks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(key, name, *(entry[c] for c in totals)) for name, entry in result.get("networks", {}).items()],
+        )
+        plain = ("operator", "energy_pj", "latency_cycles", "utilisation", "bottleneck")
+        db.executemany(
+            "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    key,
+                    position,
+                    *(layer[c] for c in plain),
+                    json.dumps(layer["energy_breakdown_pj"]),
+                    layer["mapping"],
+                    json.dumps(layer["bounds"]),
+                    layer["gap"],
+                )
+                for position, layer in enumerate(result.get("layers", ()))
+            ],
+        )
+    else:
+        raise LedgerError(f"unknown record {kind!r} in the journal")

@@ -1,0 +1,218 @@
+"""Run an experiment to its end, or on from where it stopped."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from codesign.experiments.candidates import Record
+from codesign.experiments.ledger import Ledger, LedgerError
+from codesign.experiments.search import Generation, Job, NothingValidError, Search
+from codesign.experiments.sheet import Experiment
+from codesign.experiments.workers import Pool, pool_for
+
+#: The copy of the experiment in a run's folder.
+EXPERIMENT = "experiment.yaml"
+_BASELINE = "baseline"
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: ``generation`` of ``generations`` at ``point`` of ``points``, best scores so far, counts."""
+
+    point: int
+    points: int
+    generation: int
+    generations: int
+    best: tuple[float, ...]
+    evaluated: int
+    known: int
+    in_flight: int
+
+
+#: Called now and then while a run goes on.
+Report = Callable[[Progress], None]
+
+
+def environment() -> Record:
+    """What a result may depend on besides the experiment: versions of Python and of the libraries that compute."""
+    names = ("codesign", "numpy", "numba", "scipy", "cma", "networkx", "ruamel.yaml", "pydantic")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "command": " ".join(sys.argv[:1]),
+        "libraries": {name: metadata.version(name) for name in names},
+    }
+
+
+def start(experiment: Experiment, folder: Path, report: Report | None = None) -> None:
+    """Run an experiment in a folder that has none yet; raises :class:`LedgerError` and what workers raise."""
+    meta = {
+        "name": experiment.name,
+        "digest": experiment.digest,
+        "experiment": experiment.text,
+        "environment": environment(),
+        "points": [point.label for point in experiment.points],
+    }
+    with Ledger(folder, create=meta) as ledger:
+        (folder / EXPERIMENT).write_text(experiment.text, encoding="utf-8")
+        _run(experiment, ledger, report)
+
+
+def resume(experiment: Experiment, folder: Path, report: Report | None = None) -> str | None:
+    """Run on from where a run stopped; returns what had to be repaired, if anything.
+
+    Raises :class:`LedgerError` if the folder belongs to another experiment.
+    """
+    with Ledger(folder) as ledger:
+        meta = ledger.meta
+        if meta["digest"] != experiment.digest:
+            raise LedgerError(f"{folder}: the experiment has changed since it was started")
+        _run(experiment, ledger, report)
+        return ledger.repaired
+
+
+@dataclass
+class _Active:
+    """A point that is being searched: jobs of its generation that are open, and records of those that are done."""
+
+    index: int
+    search: Search
+    open: set[str]
+    records: dict[str, Record]
+
+
+class _Runner:
+    def __init__(self, experiment: Experiment, ledger: Ledger, pool: Pool, report: Report | None):
+        self.experiment = experiment
+        self.ledger = ledger
+        self.pool = pool
+        self.report = report
+        self.active: dict[int, _Active] = {}
+        self.in_flight = 0
+        self.evaluated = self.known = 0
+
+    def run(self) -> None:
+        waiting = list(range(len(self.experiment.points)))
+        while waiting or self.active:
+            while waiting and self.in_flight < 2 * self.pool.size:
+                self.begin(waiting.pop(0))
+            if self.in_flight:
+                done = self.pool.next(_POLL_S)
+                if done is not None:
+                    self.in_flight -= 1
+                    index, job = done.key
+                    self.finish(index, job, done.result, done.attempts)
+                self.tell_progress()
+
+    def begin(self, index: int) -> None:
+        """Start with a point: what the ledger knows of it is not evaluated again."""
+        point = self.experiment.points[index]
+        active = _Active(index, Search(point), set(), dict(self.ledger.objectives(index)))
+        self.active[index] = active
+        if point.baseline is not None and _BASELINE not in active.records:
+            self.submit(active, _baseline_job(point.baseline))
+        self.propose(active)
+
+    def propose(self, active: _Active) -> None:
+        """Ask for generations until one of them has something to evaluate."""
+        known = self.ledger.generations(active.index)
+        while not active.search.finished:
+            for job in active.search.propose():
+                if job.digest in active.records:
+                    self.known += 1
+                else:
+                    self.submit(active, job)
+            if active.open - {_BASELINE}:
+                return
+            self.absorb(active, known)
+        if not active.open:
+            del self.active[active.index]
+
+    def submit(self, active: _Active, job: Job) -> None:
+        point = self.experiment.points[active.index]
+        active.open.add(job.digest)
+        self.in_flight += 1
+        task = {"datasheet": job.datasheet, "networks": list(point.networks), "settings": point.settings}
+        self.pool.submit((active.index, job), task)
+
+    def finish(self, index: int, job: Job, result: Record, attempts: int) -> None:
+        active = self.active[index]
+        seconds = result.pop("seconds")
+        self.ledger.add_candidate(index, job.digest, job.choices, job.datasheet, result, seconds, attempts)
+        active.records[job.digest] = result
+        active.open.discard(job.digest)
+        self.evaluated += 1
+        if not active.open - {_BASELINE}:
+            if not active.search.finished:
+                self.absorb(active, self.ledger.generations(index))
+            self.propose(active)
+
+    def absorb(self, active: _Active, known: dict[int, Record]) -> None:
+        """End a generation; one that the ledger knows must come out the same."""
+        generation = active.search.absorb(active.records)
+        before = known.get(generation.number)
+        if before is None:
+            self.ledger.add_generation(
+                active.index, generation.number, list(generation.candidates), generation.rejected, generation.state
+            )
+        elif _differs(before, generation):
+            raise LedgerError(
+                f"{self.ledger.folder}: generation {generation.number} does not come out as it did before: "
+                "Python, a library or the program has changed since; run the experiment anew in another folder"
+            )
+
+    def tell_progress(self) -> None:
+        if not self.report or not self.active:
+            return
+        active = next(iter(self.active.values()))
+        scores = active.search.scores.values()
+        best = tuple(min(each) for each in zip(*scores, strict=True)) if scores else ()
+        self.report(
+            Progress(
+                active.index,
+                len(self.experiment.points),
+                active.search.generation,
+                active.search.generations,
+                best,
+                self.evaluated,
+                self.known,
+                self.in_flight,
+            )
+        )
+
+
+def _differs(before: Record, now: Generation) -> bool:
+    return bool(
+        before["candidates"] != list(now.candidates)
+        or before["rejected"] != now.rejected
+        or before["state"] != now.state
+    )
+
+
+def _baseline_job(name: str) -> Job:
+    from accelerators import catalog
+    from accelerators.documents import read
+
+    data: Any = (catalog.document(name) if name in catalog.names() else read(name)).data
+    return Job(_BASELINE, {"accelerator": name}, dict(data))
+
+
+def _run(experiment: Experiment, ledger: Ledger, report: Report | None) -> None:
+    try:
+        pool = pool_for(experiment.workers.processes, experiment.workers.dask)
+    except ValueError as error:
+        raise LedgerError(str(error)) from None
+    try:
+        _Runner(experiment, ledger, pool, report).run()
+    except NothingValidError as error:
+        raise LedgerError(f"{ledger.folder}: {error}") from None
+    finally:
+        pool.close()

@@ -1,0 +1,134 @@
+"""The search at one point of an experiment: which candidates, generation by generation. No files, no processes.
+
+Everything here follows from the experiment's seed and from what candidates score. So a search is resumed by running it
+again with the scores that are known, and what it then proposes is what it would have proposed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.experiments.candidates import Record
+from codesign.experiments.sheet import Point
+from codesign.search import OPTIMISERS, Design
+from codesign.search.space import digest
+
+#: Times that the optimiser may be asked for one generation before it is taken as it is.
+_MOST_ROUNDS = 100
+
+
+class NothingValidError(RuntimeError):
+    """An optimiser that proposes nothing but designs that cannot be."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A design to evaluate."""
+
+    digest: str
+    choices: dict[str, Any]
+    datasheet: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation: digests in the order of the proposals, rejected designs by reason, the state after it."""
+
+    number: int
+    candidates: tuple[str, ...]
+    rejected: dict[str, int]
+    state: Record
+
+
+class Search:
+    """Proposes designs and learns from their records; see the module."""
+
+    def __init__(self, point: Point):
+        self.point = point
+        self.generation = 0
+        self._scores: dict[str, list[float]] = {}
+        self._proposed: list[str] = []
+        self._vectors: NDArray[np.float64] = np.zeros((0, 0))
+        self._rejected: Counter[str] = Counter()
+        self._optimiser = None
+        if point.space is not None:
+            settings = point.sheet.search
+            self._optimiser = OPTIMISERS[settings.optimiser](
+                point.space.size,
+                population=settings.population,
+                # A stream of its own; further ones may join without changing it.
+                seed=np.random.SeedSequence(point.sheet.seed, spawn_key=(0,)),
+            )
+
+    @property
+    def generations(self) -> int:
+        """How many there will be."""
+        return 1 if self._optimiser is None else self.point.sheet.search.generations
+
+    @property
+    def finished(self) -> bool:
+        """Whether all generations are done."""
+        return self.generation >= self.generations
+
+    def propose(self) -> list[Job]:
+        """The designs of the next generation that have not been scored, each once.
+
+        Raises :class:`NothingValidError` if the optimiser does not find any valid design.
+        """
+        if self._optimiser is None:
+            jobs = [Job(digest(data), {"accelerator": name}, data) for name, data in self.point.fixed.items()]
+            self._proposed = [job.digest for job in jobs]
+            return jobs
+        space = self.point.space
+        assert space is not None
+        wanted = self._optimiser.population
+        vectors: list[NDArray[np.float64]] = []
+        designs: list[Design] = []
+        self._rejected = Counter()
+        for _ in range(_MOST_ROUNDS):
+            for vector in self._optimiser.ask():
+                built = space.build(space.decode(vector))
+                if isinstance(built, Design):
+                    vectors.append(vector)
+                    designs.append(built)
+                else:
+                    self._rejected[str(built.facts.get("quantity") or built.message)] += 1
+                if len(designs) == wanted:
+                    break
+            if len(designs) == wanted:
+                break
+        if not designs:
+            most = ", ".join(f"{reason} ({count})" for reason, count in self._rejected.most_common(3))
+            raise NothingValidError(f"no valid design among {sum(self._rejected.values())} proposals: {most}")
+        self._vectors = np.array(vectors)
+        self._proposed = [design.digest for design in designs]
+        new = {design.digest: design for design in designs if design.digest not in self._scores}
+        return [Job(key, design.values, design.datasheet) for key, design in new.items()]
+
+    def absorb(self, records: Mapping[str, Record]) -> Generation:
+        """Learn what the proposed designs scored; ``records`` has those of all jobs, by digest."""
+        goals = self.point.sheet.objective
+        for key in self._proposed:
+            if key not in self._scores:
+                record = records[key]
+                fine = record["status"] == "ok"
+                self._scores[key] = [float(record["objectives"][goal]) if fine else math.inf for goal in goals]
+        state: Record = {}
+        if self._optimiser is not None:
+            self._optimiser.tell(self._vectors, np.array([self._scores[key] for key in self._proposed]))
+            state = self._optimiser.state()
+        done = Generation(self.generation, tuple(self._proposed), dict(self._rejected), state)
+        self.generation += 1
+        return done
+
+    @property
+    def scores(self) -> dict[str, list[float]]:
+        """What every design scored, by digest, in the order of the first proposal."""
+        return self._scores
