@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from accelerators.costs import Cost, Infeasible, InfeasibleError
 from accelerators.operators import Operator
@@ -69,7 +69,9 @@ class NetworkOptimum:
     @property
     def gap(self) -> float:
         """How far the choice may be above the optimum; 0 if it is proven."""
-        return 0.0 if self.proven else self.edp / self.lower_bound - 1
+        if self.proven:
+            return 0.0
+        return self.edp / self.lower_bound - 1 if self.lower_bound > 0 else math.inf
 
     @property
     def proven(self) -> bool:
@@ -134,11 +136,16 @@ class _Layer:
         return best, bound
 
     def least(self, energy_weight: float, cycles_weight: float) -> float:
-        """A quick lower bound on the energy or the latency, without a search."""
+        """A quick lower bound on the energy or the latency."""
         found = []
         for i, space in enumerate(self.spaces):
             search = BranchAndBound(space, WEIGHTED, energy_weight, cycles_weight, like=self.searches[i])
-            found.append(search.root_bound)
+            if len(space.problem.accelerator.levels) == 1:
+                # All there is to try; bounds are for more levels.
+                search.run()
+                found.append(search.lower_bound)
+            else:
+                found.append(search.root_bound)
         return min(found)
 
 
@@ -167,10 +174,10 @@ def map_network(
         try:
             spaces = mapspaces(accelerator, operator, constraints, bypass=bypass, pad=pad)
         except InfeasibleError as error:
-            return error.reason
+            return _of_layer(error.reason, operator)
         work.append(_Layer(operator, count, spaces, node_limit))
         if work[-1].solve(EDP, 0.0, 0.0)[0] is None:
-            return why_none(spaces[0])
+            return _of_layer(why_none(spaces[0]), operator)
 
     def total(points: Sequence[_Point]) -> tuple[float, int]:
         energy = fixed_energy_pj + sum(layer.count * p.energy_pj for layer, p in zip(work, points, strict=True))
@@ -225,6 +232,10 @@ def map_network(
         tuple(lines),
         sum(layer.tiles for layer in work),
     )
+
+
+def _of_layer(reason: Infeasible, operator: Operator) -> Infeasible:
+    return replace(reason, message=f"{operator}: {reason.message}")
 
 
 def _least_corner(

@@ -41,7 +41,7 @@ from mappers.kernels.branch_and_bound import (
     explore_unrollings,
     unrolling_bounds,
 )
-from mappers.kernels.chains import Chains, grow_chains, new_chains
+from mappers.kernels.chains import OTHER, SAME, WIDER, Chains, grow_chains, new_chains
 from mappers.kernels.lattice import LatticeArrays, combine_axes, fill_nodes, least_of_multiples, unroll_axis
 from mappers.kernels.loop_orders import OrderPool, new_pool
 from mappers.mapspace import Mapspace, prime_factors
@@ -353,6 +353,12 @@ class BranchAndBound:
             (arrays.min_factors[:levels] > 1).any(axis=1)
             | (arrays.max_factors[:levels] < problem.operator_arrays.bounds).any(axis=1)
         )
+        partial_bits, bits = int(problem.operator_arrays.bits[-1]), int(problem.operator_arrays.bits[-2])
+        self._partial_sums = OTHER
+        if partial_bits == bits:
+            self._partial_sums = SAME
+        elif partial_bits > bits and self.lattice.plain_output:
+            self._partial_sums = WIDER
         self._last_order = np.argsort(arrays.order_rank[levels - 1], kind="stable").astype(np.int64)
         self._pool = _order_pool(arrays.order_rank, self.lattice.irrelevant, self.lattice.arrays.window_of)
         # Levels from here inwards have no fanout between them, levels out to the other lie outside of all fanouts.
@@ -564,6 +570,7 @@ class BranchAndBound:
                 fits,
                 multiples > 0,
                 surely,
+                self._partial_sums,
                 chains,
                 heads,
             )

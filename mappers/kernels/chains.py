@@ -21,6 +21,12 @@ from accelerators.jit import kernel
 from mappers.kernels.bounds import groups_at, least_cost
 
 
+#: What partial sums are to finished outputs; see ``grow_chains``.
+SAME = 0
+WIDER = 1
+OTHER = 2
+
+
 class Chains(NamedTuple):
     """A pool of P chains."""
 
@@ -36,6 +42,7 @@ class Chains(NamedTuple):
     ramp: NDArray[np.float64]  # (P,) ramp cycles of the levels inside, per tile of one iteration
     done: NDArray[np.bool_]  # (P,) outputs leave the element complete
     sure: NDArray[np.bool_]  # (P,) the tiles fit even if all outputs are partial sums
+    finished: NDArray[np.int64]  # (P,) levels inside whose tiles hold all of the reductions
     used: NDArray[np.int64]  # (1,) chains in the pool
 
 
@@ -54,6 +61,7 @@ def new_chains(size: int, tensors: int, rows: int) -> Chains:
         ramp=np.zeros(size),
         done=np.zeros(size, np.bool_),
         sure=np.zeros(size, np.bool_),
+        finished=np.zeros(size, np.int64),
         used=np.zeros(1, np.int64),
     )
 
@@ -77,6 +85,7 @@ def grow_chains(
     fits,
     hopeless,
     surely_fits,
+    partial_sums,
     chains,
     heads,
 ):
@@ -86,7 +95,9 @@ def grow_chains(
     ``innermost`` level, which starts from the factors of the MACs' fanout). ``crossing`` (T,) is the outermost level of
     the element that keeps a tensor. ``inside_weights`` (M, L, T) prices the words of the others.
     ``hopeless`` (n,) marks tiles without a multiple that fits, ``surely_fits`` those that fit with partial sums.
-    Writes ``heads`` (n,), -1 where no chain ends.
+    ``partial_sums`` says what they are to finished outputs: SAME (as wide), WIDER (only the last of all updates of an
+    element stores a finished output: levels that hold all reductions save a part that weights do not show), or OTHER
+    (weights are no upper bounds, so no chain dominates another). Writes ``heads`` (n,), -1 where no chain ends.
     """
     bounds, is_reduction = operator.bounds, operator.is_reduction
     extents, sizes, flows = lattice.extents, lattice.sizes, lattice.flows
@@ -95,7 +106,7 @@ def grow_chains(
     chain_node, chain_inner, following = chains.node, chains.inner, chains.following
     is_open, low, high = chains.is_open, chains.low, chains.high
     inside_low, inside_high, riding = chains.inside_low, chains.inside_high, chains.riding
-    ramp, done, sure = chains.ramp, chains.done, chains.sure
+    ramp, done, sure, finished = chains.ramp, chains.done, chains.sure, chains.finished
     tensors, dims = irrelevant.shape
     rows = inside_low.shape[1]
     output = tensors - 1
@@ -157,6 +168,7 @@ def grow_chains(
                         iterations = 1.0
                         for d in range(dims):
                             iterations *= sizes[node, d]
+                        finished[new] = (finished[chain] if chain >= 0 else 0) + (1 if complete else 0)
                         ramp[new] = (ramp[chain] if chain >= 0 else 0.0) + ramp_cycles[level] / iterations
                         done[new] = chain >= 0 and done[chain]
                         if crossing[output] == level:
@@ -222,6 +234,8 @@ def grow_chains(
                                 a = other if turn == 0 else new
                                 c = new if turn == 0 else other
                                 better = sure[a] and (done[a] or not done[c]) and ramp[a] <= ramp[c]
+                                better &= partial_sums != OTHER
+                                better &= partial_sums == SAME or finished[a] >= finished[c]
                                 for t in range(tensors):
                                     if is_open[a, t]:
                                         if is_open[c, t]:
