@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from accelerators.jit import kernel
 from mappers.kernels.bounds import groups_at, least_cost
 
-
 #: What partial sums are to finished outputs; see ``grow_chains``.
 SAME = 0
 WIDER = 1
