@@ -172,7 +172,7 @@ class Mapspace:
                 bound = int(problem.operator_arrays.bounds[d])
                 exact = rule.factors.get(dim)
                 least = min(bound, rule.min_factors.get(dim, 1) if exact is None else exact)
-                most = rule.max_factors.get(dim, _UNBOUNDED) if exact is None else least
+                most = min(rule.max_factors.get(dim, _UNBOUNDED), _UNBOUNDED if exact is None else least)
                 if rule.dims is not None and dim not in rule.dims:
                     most = 1
                 arrays.min_factors[index, d] = least
@@ -186,11 +186,12 @@ class Mapspace:
                     if limits is None:
                         continue
                     slot = levels + index * AXES + position
-                    if limits.dims is not None and dim not in limits.dims:
-                        arrays.max_factors[slot, d] = 1
-                        continue
                     least = min(bound, limits.factors.get(dim, limits.min_factors.get(dim, 1)))
-                    most = least if dim in limits.factors else limits.max_factors.get(dim, _UNBOUNDED)
+                    most = min(
+                        limits.max_factors.get(dim, _UNBOUNDED), least if dim in limits.factors else _UNBOUNDED
+                    )
+                    if limits.dims is not None and dim not in limits.dims:
+                        most = 1
                     arrays.min_factors[slot, d] = least
                     arrays.max_factors[slot, d] = min(int(arrays.max_factors[slot, d]), most)
         usable: NDArray[np.bool_] = np.asarray((arrays.max_factors > 1).any(axis=1))

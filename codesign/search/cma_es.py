@@ -63,7 +63,8 @@ class CmaEs(Optimiser):
         ]
         # Only ranks count.
         ranks = np.unique(values, return_inverse=True)[1].astype(np.float64)
-        if len(solutions) >= 2:
+        # The package asks for more than half a population.
+        if 2 * len(solutions) > self.population + 1:
             self._strategy.tell(solutions, ranks)
         self._asked = {}
         if self._waited > self._patience or self._strategy.sigma * self._strategy.D.max() < _LEAST_SIGMA:

@@ -39,10 +39,9 @@ def crowding(points: NDArray[np.float64]) -> NDArray[np.float64]:
     for m in range(objectives):
         order = np.argsort(points[:, m], kind="stable")
         values = points[order, m]
-        span = values[-1] - values[0]
         distance[order[[0, -1]]] = np.inf
-        if count > 2 and np.isfinite(span) and span > 0:
-            distance[order[1:-1]] += (values[2:] - values[:-2]) / span
+        if count > 2 and np.isfinite(values[-1]) and values[-1] > values[0]:
+            distance[order[1:-1]] += (values[2:] - values[:-2]) / (values[-1] - values[0])
     return distance
 
 
