@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from accelerators.costs import Infeasible, InfeasibleError
 from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
-from accelerators.spatial.constraints import Constraints
+from accelerators.spatial.constraints import Constraints, LevelConstraint, SpatialConstraint
 from accelerators.spatial.kernels.arrays import AXES, UTILISATION, VALID, MappingArrays, new_mappings
 from accelerators.spatial.problem import BatchResult, Problem
 from mappers.kernels.moves import MapspaceArrays, draw_batch, outermost
@@ -170,9 +170,7 @@ class Mapspace:
                     free_keep[index, t] = False
             for d, dim in enumerate(problem.dims):
                 bound = int(problem.operator_arrays.bounds[d])
-                exact = rule.factors.get(dim)
-                least = min(bound, rule.min_factors.get(dim, 1) if exact is None else exact)
-                most = min(rule.max_factors.get(dim, _UNBOUNDED), _UNBOUNDED if exact is None else least)
+                least, most = _limits(rule, dim, bound)
                 if rule.dims is not None and dim not in rule.dims:
                     most = 1
                 arrays.min_factors[index, d] = least
@@ -186,10 +184,7 @@ class Mapspace:
                     if limits is None:
                         continue
                     slot = levels + index * AXES + position
-                    least = min(bound, limits.factors.get(dim, limits.min_factors.get(dim, 1)))
-                    most = min(
-                        limits.max_factors.get(dim, _UNBOUNDED), least if dim in limits.factors else _UNBOUNDED
-                    )
+                    least, most = _limits(limits, dim, bound)
                     if limits.dims is not None and dim not in limits.dims:
                         most = 1
                     arrays.min_factors[slot, d] = least
@@ -310,6 +305,14 @@ class Mapspace:
 def stream(*seed: int) -> NDArray[np.uint64]:
     """State of a kernel's random stream; streams of different seeds are independent."""
     return np.asarray(np.random.SeedSequence(seed).generate_state(1, np.uint64), np.uint64)
+
+
+def _limits(rule: LevelConstraint | SpatialConstraint, dim: str, bound: int) -> tuple[int, int]:
+    """Least and largest factor of a dimension; contradicting rules leave nothing in between."""
+    exact = rule.factors.get(dim)
+    least = min(bound, max(rule.min_factors.get(dim, 1), exact or 1))
+    most = rule.max_factors.get(dim, _UNBOUNDED)
+    return least, most if exact is None else min(most, bound, exact)
 
 
 def mapspaces(
