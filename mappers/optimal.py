@@ -309,7 +309,8 @@ class BranchAndBound:
         self.space = space
         self.problem = problem = space.problem
         self.kind, self.energy_weight, self.cycles_weight = kind, energy_weight, cycles_weight
-        self.max_cycles = max_cycles
+        # Latencies are whole numbers, bounds on them sums of floats.
+        self.max_cycles = max_cycles + 0.5
         levels, dims, tensors = problem.shape
         self.lattice = like.lattice if like else _lattice(problem)
         self.unrollings = like.unrollings if like else _unrollings(space, self.lattice.arrays)

@@ -227,6 +227,20 @@ def test_the_fastest_mapping_with_least_energy_is_what_callers_get() -> None:
     assert result.cost.energy_pj == pytest.approx(energies[cycles == cycles.min()].min(), rel=1e-9)
 
 
+def test_rounded_bounds_on_the_latency_do_not_rule_out_the_fastest() -> None:
+    """Quotients of bits and bandwidths are rounded, also to more than the whole number that they should be."""
+    array = (Axis("x", 3), Axis("y", 3, frozenset({"K", "C", "N", "P"})))
+    levels = (
+        Level("L0", width_bits=8, read_energy_pj=2.0, update_energy_pj=0.1, read_bandwidth_bytes_per_cycle=4.0),
+        Level("L1", width_bits=64, update_energy_pj=2.5, shared_bandwidth_bytes_per_cycle=3.0, fanout=array),
+        Level("L2", width_bits=24, read_energy_pj=1.0, fill_energy_pj=1.0, update_energy_pj=1.0),
+    )
+    compute = Compute(1.0, weight_bits=17, output_bits=18, accumulator_bits=31, add_energy_pj=0.05)
+    accelerator = SpatialAccelerator("rounded", levels, compute, 1e9, ramp_cycles={"L2": 1.0})
+    operator = matmul(N=4, P=1, K=4, C=3).with_bits(weights=8, inputs=12, outputs=12)
+    assert assert_optimal(Case(accelerator, operator, NOTHING, bypass=False))
+
+
 # --- what never worsens an optimum ------------------------------------------------------------------------------------
 
 
