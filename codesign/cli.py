@@ -1,10 +1,10 @@
-"""The command line: evaluate, map, cost, list, show, schema."""
+"""The command line: evaluate, map and cost; init, run, resume and compare; list, show and schema."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -423,6 +423,86 @@ def cost(
         raise typer.Exit(1)
 
 
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="file to write")] = Path("experiment.yaml"),
+) -> None:
+    """Write a commented experiment to start from."""
+    if file.exists():
+        raise _RefusedError(f"{file}: exists already")
+    _write(file, (Path(__file__).parent / "experiments" / "template.yaml").read_text(encoding="utf-8"))
+    print(f"{file}: run it with  codesign run {file}")
+
+
+Workers = Annotated[int | None, typer.Option(help="processes; they change no result", min=1, max=1024)]
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="an experiment; `codesign init` writes one")],
+    out: Annotated[Path | None, typer.Option(help="folder of the run (runs/NAME)")] = None,
+    workers: Workers = None,
+) -> None:
+    """Run an experiment: search hardware for networks, or evaluate a sweep of designs."""
+    from codesign.experiments import run as running
+    from codesign.experiments.sheet import Experiment
+
+    experiment = Experiment.load(file)
+    folder = out or Path("runs") / experiment.name
+    _run_experiment(folder, lambda report: running.start(running.with_workers(experiment, workers), folder, report))
+
+
+@app.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")], workers: Workers = None
+) -> None:
+    """Go on with a run that was stopped."""
+    from codesign.experiments import run as running
+
+    _run_experiment(folder, lambda report: running.resume(folder, report, workers))
+
+
+def _run_experiment(folder: Path, go: Callable[[Any], str | None]) -> None:
+    """Run with a live view, and print what was found; Ctrl-C ends with how to go on."""
+    from codesign.experiments.ledger import LedgerError
+    from codesign.reports.live import LiveView
+
+    console = _console()
+    try:
+        with LiveView() as view:
+            repaired = go(view.update)
+    except KeyboardInterrupt:
+        raise _RefusedError(
+            f"stopped; nothing that was finished is lost. Go on with: codesign resume {folder}"
+        ) from None
+    except LedgerError as error:
+        raise _RefusedError(str(error)) from None
+    if repaired:
+        console.print(f"note: {repaired}", markup=False)
+    _print_runs([folder])
+
+
+@app.command("compare")
+def compare_runs(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders of runs")],
+) -> None:
+    """The best designs of several runs side by side."""
+    _print_runs(folders)
+
+
+def _print_runs(folders: Sequence[Path]) -> None:
+    from codesign.experiments.ledger import LedgerError
+    from codesign.experiments.summary import summaries
+    from codesign.reports.tables import runs_table
+
+    console = _console()
+    try:
+        found = [(folder, summary) for folder in folders for summary in summaries(folder)]
+    except LedgerError as error:
+        raise _RefusedError(str(error)) from None
+    console.print(runs_table(found))
+
+
 @app.command("list")
 def list_things(
     what: Annotated[str, typer.Argument(help="accelerators, networks, mappers or dataflows")],
@@ -532,11 +612,17 @@ def show(name: Annotated[str, typer.Argument(help="an accelerator: name from the
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON schema of accelerator datasheets, for editors."""
-    from accelerators.spatial.datasheet import schema as datasheet_schema
+def schema(
+    what: Annotated[str, typer.Argument(help="accelerator, experiment or mappings")] = "accelerator",
+) -> None:
+    """Print the JSON schema of a kind of file, for editors."""
+    from accelerators.spatial import datasheet, mapping_file
+    from codesign.experiments import sheet
 
-    print(json.dumps(datasheet_schema(), indent=1))
+    schemas = {"accelerator": datasheet.schema, "experiment": sheet.schema, "mappings": mapping_file.schema}
+    if what not in schemas:
+        raise _RefusedError(f"there are schemas of {', '.join(schemas)} (got {what!r})")
+    print(json.dumps(schemas[what](), indent=1))
 
 
 def _console() -> Console:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 from codesign.experiments.candidates import Record
 from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.search import Generation, Job, NothingValidError, Search
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.sheet import Experiment, WorkersSheet
 from codesign.experiments.workers import Pool, pool_for
 
 #: The copy of the experiment in a run's folder.
 EXPERIMENT = "experiment.yaml"
-_BASELINE = "baseline"
+#: What the baseline goes by among the candidates of a point.
+BASELINE = "baseline"
 _POLL_S = 0.25
 
 
@@ -58,6 +60,7 @@ def start(experiment: Experiment, folder: Path, report: Report | None = None) ->
         "name": experiment.name,
         "digest": experiment.digest,
         "experiment": experiment.text,
+        "source": str(experiment.source),
         "environment": environment(),
         "points": [point.label for point in experiment.points],
     }
@@ -66,17 +69,42 @@ def start(experiment: Experiment, folder: Path, report: Report | None = None) ->
         _run(experiment, ledger, report)
 
 
-def resume(experiment: Experiment, folder: Path, report: Report | None = None) -> str | None:
+def resume(folder: Path, report: Report | None = None, workers: int | None = None) -> str | None:
     """Run on from where a run stopped; returns what had to be repaired, if anything.
 
-    Raises :class:`LedgerError` if the folder belongs to another experiment.
+    Raises :class:`LedgerError` if the experiment's file, or its copy in the folder, has changed since in any way that
+    may change a result (workers may), and :class:`~accelerators.documents.DocumentError` for files that it needs.
     """
     with Ledger(folder) as ledger:
         meta = ledger.meta
-        if meta["digest"] != experiment.digest:
-            raise LedgerError(f"{folder}: the experiment has changed since it was started")
-        _run(experiment, ledger, report)
+        source = Path(meta["source"])
+        experiment = Experiment.parse(meta["experiment"], source)
+        for file in (folder / EXPERIMENT, source):
+            if file.exists():
+                now = Experiment.parse(file.read_text(encoding="utf-8"), source)
+                _refuse_changes(folder, file, meta["experiment"], now, experiment)
+                experiment = replace(experiment, workers=now.workers)
+        if experiment.digest != meta["digest"]:
+            raise LedgerError(f"{folder}: a file that the experiment names has changed since it was started")
+        _run(with_workers(experiment, workers), ledger, report)
         return ledger.repaired
+
+
+def with_workers(experiment: Experiment, workers: int | None) -> Experiment:
+    """The experiment with another number of processes on this machine (None: as it says)."""
+    return experiment if workers is None else replace(experiment, workers=WorkersSheet(processes=workers))
+
+
+def _refuse_changes(folder: Path, file: Path, before: str, now: Experiment, then: Experiment) -> None:
+    if now.digest == then.digest:
+        return
+    lines = difflib.unified_diff(
+        before.splitlines(), now.text.splitlines(), "when started", str(file), n=0, lineterm=""
+    )
+    raise LedgerError(
+        f"{file} has changed since the run in {folder} was started; run it in another folder, or undo this:\n"
+        + "\n".join(lines)
+    )
 
 
 @dataclass
@@ -117,7 +145,7 @@ class _Runner:
         point = self.experiment.points[index]
         active = _Active(index, Search(point), set(), dict(self.ledger.objectives(index)))
         self.active[index] = active
-        if point.baseline is not None and _BASELINE not in active.records:
+        if point.baseline is not None and BASELINE not in active.records:
             self.submit(active, _baseline_job(point.baseline))
         self.propose(active)
 
@@ -130,7 +158,7 @@ class _Runner:
                     self.known += 1
                 else:
                     self.submit(active, job)
-            if active.open - {_BASELINE}:
+            if active.open - {BASELINE}:
                 return
             self.absorb(active, known)
         if not active.open:
@@ -150,7 +178,7 @@ class _Runner:
         active.records[job.digest] = result
         active.open.discard(job.digest)
         self.evaluated += 1
-        if not active.open - {_BASELINE}:
+        if not active.open - {BASELINE}:
             if not active.search.finished:
                 self.absorb(active, self.ledger.generations(index))
             self.propose(active)
@@ -202,7 +230,7 @@ def _baseline_job(name: str) -> Job:
     from accelerators.documents import read
 
     data: Any = (catalog.document(name) if name in catalog.names() else read(name)).data
-    return Job(_BASELINE, {"accelerator": name}, dict(data))
+    return Job(BASELINE, {"accelerator": name}, dict(data))
 
 
 def _run(experiment: Experiment, ledger: Ledger, report: Report | None) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from accelerators import catalog
-from accelerators.documents import Document, DocumentError, Path_, StrictModel, read
+from accelerators.documents import Document, DocumentError, Path_, StrictModel, parse, read
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.datasheet import Area, Capacity, Rate
 from accelerators.suggestions import did_you_mean
@@ -205,6 +205,7 @@ class Experiment:
 
     name: str
     text: str
+    source: Path
     points: tuple[Point, ...]
     workers: WorkersSheet
     digest: str
@@ -213,10 +214,16 @@ class Experiment:
     def load(cls, path: Path | str) -> Experiment:
         """Read and check a file; raises :class:`~accelerators.documents.DocumentError`."""
         document = read(path)
-        return _load(document, Path(path).read_text(encoding="utf-8"), Path(path).parent)
+        return _load(document, Path(path).read_text(encoding="utf-8"), Path(path).absolute())
+
+    @classmethod
+    def parse(cls, text: str, source: Path) -> Experiment:
+        """Check the text of a file that was at ``source``: names of other files are relative to it."""
+        return _load(parse(text, str(source)), text, source)
 
 
-def _load(document: Document, text: str, folder: Path) -> Experiment:
+def _load(document: Document, text: str, source: Path) -> Experiment:
+    folder = source.parent
     sheet = document.validate(ExperimentSheet)
     points: list[Point] = []
     problems: list[str] = []
@@ -235,7 +242,7 @@ def _load(document: Document, text: str, folder: Path) -> Experiment:
         raise DocumentError(list(dict.fromkeys(problems)))
     relevant = {key: value for key, value in document.data.items() if key != "workers"}
     found = hashlib.sha256(json.dumps([relevant, sorted(files.items())], sort_keys=True).encode())
-    return Experiment(sheet.name, text, tuple(points), sheet.workers, found.hexdigest())
+    return Experiment(sheet.name, text, source, tuple(points), sheet.workers, found.hexdigest())
 
 
 class _Resolver:

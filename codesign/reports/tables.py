@@ -9,7 +9,11 @@ from rich.table import Table
 from accelerators.costs import Cost
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from codesign.evaluation import Evaluation, NetworkCost
+    from codesign.experiments.summary import PointSummary
 
 
 def si(value: float) -> str:
@@ -72,6 +76,40 @@ def layer_table(network_cost: NetworkCost) -> Table:
         else:
             figures = ("-", "-", "-", "-", str(cost))
         table.add_row(layer.name, str(layer.operator), *figures)
+    return table
+
+
+def runs_table(runs: Sequence[tuple[Path, PointSummary]]) -> Table:
+    """One row per point of every run: the design of least EDP, and how many times lower than the baseline's it is."""
+    table = Table(box=None)
+    table.add_column("run")
+    table.add_column("point")
+    for column in ("generations", "designs", "infeasible", "EDP mJ ms", "energy mJ", "latency ms", "area mm2"):
+        table.add_column(column, justify="right")
+    for column in ("EDP", "energy", "latency"):
+        table.add_column(f"{column} gain", justify="right")
+    table.add_column("design")
+    for folder, summary in runs:
+        label = " ".join(f"{path.rpartition('.')[2]}={value}" for path, value in summary.label.items())
+        counts = (str(summary.generations), str(summary.evaluated), str(summary.infeasible))
+        if not summary.best:
+            table.add_row(folder.name, label, *counts, *["-"] * 7, "")
+            continue
+        key, found = summary.best["edp"]
+        gains = []
+        for goal in ("edp", "energy", "latency"):
+            gains.append("-" if summary.baseline is None else f"{summary.baseline[goal] / found[goal]:.3g}x")
+        table.add_row(
+            folder.name,
+            label,
+            *counts,
+            f"{found['edp'] * 1e6:.4g}",
+            f"{found['energy'] * 1e-9:.4g}",
+            f"{found['latency'] * 1e3:.4g}",
+            f"{found['area']:.4g}",
+            *gains,
+            key,
+        )
     return table
 
 
