@@ -196,7 +196,15 @@ class Operator:
         return replace(self, tensors=tuple(replace(t, bits=bits.get(t.role, t.bits)) for t in self.tensors))
 
     def __str__(self) -> str:
-        return f"{self.kind}({' '.join(f'{dim}{bound}' for dim, bound in self.bounds if bound > 1) or '1'})"
+        words = [f"{dim}{bound}" for dim, bound in self.bounds if bound > 1]
+        steps = {dim: step for tensor in self.tensors for rank in tensor.ranks for dim, step in rank if step > 1}
+        for word, dims in (("stride", ("P", "Q")), ("dilation", ("R", "S"))):
+            found = {steps.get(dim, 1) for dim in dims}
+            if len(found) == 1 and found != {1}:
+                words.append(f"{word}{found.pop()}")
+                steps = {dim: step for dim, step in steps.items() if dim not in dims}
+        words += [f"{step}{dim}" for dim, step in steps.items() if self.bound(dim) > 1]
+        return f"{self.kind}({' '.join(words) or '1'})"
 
 
 def _pair(value: int | Sequence[int], what: str) -> tuple[int, int]:
@@ -361,6 +369,7 @@ def _streamed(kind: str, rows: int, length: int, passes: int, operands: int = 1)
     )
 
 
+_SETTING = re.compile(r"(?P<name>[A-Za-z_]+)=?(?P<value>[0-9]+)")
 _WRITTEN = re.compile(r"\s*(?P<kind>[a-z]\w*)\s*\((?P<settings>.*)\)\s*")
 _BUILDERS: dict[str, Callable[..., Operator]] = {
     "conv2d": conv2d,
@@ -373,7 +382,8 @@ _BUILDERS: dict[str, Callable[..., Operator]] = {
 def parse_operator(text: str) -> Operator | None:
     """The operator written as ``conv2d(K=64, C=64, P=56, Q=56, R=3, S=3, stride=2)``; None if it is not written so.
 
-    Kinds are conv2d, depthwise, matmul and batched_matmul, settings those of the functions of these names. Raises
+    Kinds are conv2d, depthwise, matmul and batched_matmul, settings those of the functions of these names. R and S are
+    1 if not given; so is all that is not given in the form in which operators are printed, without ``=``. Raises
     ValueError, with what is expected, for an unknown kind and for missing, unknown or wrong settings.
     """
     match = _WRITTEN.fullmatch(text)
@@ -385,11 +395,15 @@ def parse_operator(text: str) -> Operator | None:
         raise ValueError(f"an operator is one of {known} (got {match['kind']}){did_you_mean(match['kind'], _BUILDERS)}")
     settings: dict[str, int] = {}
     for word in match["settings"].replace(",", " ").split():
-        name, equals, value = word.partition("=")
-        if not equals or not value.isdecimal() or name in settings:
+        setting = _SETTING.fullmatch(word)
+        if not setting or setting["name"] in settings:
             raise ValueError(f"{match['kind']}: settings are NAME=NUMBER, each once (got {word!r})")
-        settings[name] = int(value)
+        settings[setting["name"]] = int(setting["value"])
     parameters = inspect.signature(build).parameters
+    printed = bool(settings) and "=" not in match["settings"]
+    for name in parameters:
+        if name in ("R", "S") or (printed and len(name) == 1):
+            settings.setdefault(name, 1)
     for name in settings:
         if name not in parameters:
             raise ValueError(f"{match['kind']}: settings are {', '.join(parameters)} (got {name})")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 #: Options that take several values: ``--on a b`` is read as ``--on a --on b``.
 _SEVERAL = ("--on",)
+#: Units in which mappers score.
+_UNITS = {"edp": "pJ x cycles", "energy": "pJ", "latency": "cycles"}
 
 Network = Annotated[str, typer.Argument(help="name from `codesign list networks`, or an .onnx file")]
 Seed = Annotated[int, typer.Option(help="seed of the mapper", min=0)]
@@ -173,7 +177,7 @@ def evaluate(
     if csv_file:
         _write(csv_file, result.to_csv())
     if out:
-        _write_folder(result, out)
+        _write_folder(result, out, dict(zip([candidate.name for candidate in candidates], on, strict=True)))
         console.print(f"results in {out}", highlight=False)
     if any(network_cost.problems for network_cost in result.results):
         raise typer.Exit(1)
@@ -278,11 +282,12 @@ def map_layer(
             f"{result.mapper} mapper, {accelerator.dataflow.name} dataflow{tried}", highlight=False, markup=False
         )
         if result.certificate:
-            console.print(str(result.certificate), highlight=False, markup=False)
+            console.print(f"{result.certificate} (in {_UNITS[goal]})", highlight=False, markup=False)
         if save:
             from codesign import mappings
 
-            _write(save, mappings.dump(mappings.of_layer(accelerator, layer, operator, result)))
+            document = mappings.of_layer(accelerator, layer, operator, result)
+            _write(save, mappings.dump(replace(document, datasheet=_datasheet_path(on[0], save))))
             console.print(f"mapping in {save}", highlight=False)
         if timeloop:
             from accelerators.spatial.timeloop import export
@@ -338,8 +343,6 @@ def _restricted(candidates: list[SpatialAccelerator], constraints: str | None) -
     """The candidates with other constraints than their native dataflows."""
     if constraints is None:
         return candidates
-    from dataclasses import replace
-
     from accelerators.spatial import constraint_files
 
     rules = constraint_files.load(constraints)
@@ -390,6 +393,7 @@ def _compare(
     console.print(comparison_table(comparison))
     console.print(f"space: {comparison.size:.4g} mappings", highlight=False)
     if comparison.certificate:
+        console.print(f"what they are compared with, from a longer run of the optimal mapper ({_UNITS[objective]}):")
         console.print(str(comparison.certificate), highlight=False, markup=False)
     if plot:
         comparison_plot(comparison, plot, f"{operator} on {accelerator.name}")
@@ -418,7 +422,9 @@ def cost(
             console.print(str(result), markup=False, highlight=False)
             refused = True
         else:
-            _show_cost(console, result)
+            _show_cost(console, result.cost)
+            for broken in result.violations:
+                console.print(f"note: not the native dataflow: {broken}", highlight=False, markup=False)
     if refused:
         raise typer.Exit(1)
 
@@ -736,7 +742,14 @@ def _write(path: Path, text: str) -> None:
         raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _write_folder(result: Evaluation, folder: Path) -> None:
+def _datasheet_path(name: str, file: Path) -> str | None:
+    """How a file names the datasheet of an accelerator that is not in the catalog: relative to itself."""
+    from accelerators import catalog
+
+    return None if name in catalog.names() else os.path.relpath(name, file.parent)
+
+
+def _write_folder(result: Evaluation, folder: Path, sources: dict[str, str]) -> None:
     """summary.csv, layers.csv, results.json, and the mappings per accelerator."""
     from codesign import mappings
 
@@ -746,7 +759,9 @@ def _write_folder(result: Evaluation, folder: Path) -> None:
     for network_cost in result.results:
         document = mappings.of_network(network_cost)
         if document is not None:
-            _write(folder / f"mappings_{network_cost.hardware}.yaml", mappings.dump(document))
+            file = folder / f"mappings_{network_cost.hardware}.yaml"
+            path = _datasheet_path(sources[network_cost.hardware], file)
+            _write(file, mappings.dump(replace(document, datasheet=path)))
 
 
 if __name__ == "__main__":

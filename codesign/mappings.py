@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from accelerators import catalog
@@ -10,6 +11,7 @@ from accelerators.costs import Cost, Infeasible, InfeasibleError
 from accelerators.documents import DocumentError
 from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
+from accelerators.spatial.constraints import violations
 from accelerators.spatial.mapping import MappingError
 from accelerators.spatial.mapping_file import Costs, LayerMapping, MappingDocument, dump, read
 from accelerators.spatial.model import evaluate
@@ -40,9 +42,17 @@ def of_network(cost: NetworkCost) -> MappingDocument | None:
     return MappingDocument(cost.hardware, tuple(layers)) if layers else None
 
 
+@dataclass(frozen=True)
+class Costed:
+    """What a saved mapping costs, and in what it differs from the accelerator's native dataflow."""
+
+    cost: Cost
+    violations: tuple[str, ...]
+
+
 def costs(
     path: Path | str, accelerators: Sequence[SpatialAccelerator] | None = None, layers: Iterable[str] = ()
-) -> Iterator[tuple[str, Cost | Infeasible]]:
+) -> Iterator[tuple[str, Costed | Infeasible]]:
     """(title, cost or why there is none) of every mapping in a file, on each of the accelerators.
 
     Without ``accelerators``, on the one that the file names. ``layers`` picks some of the file.
@@ -57,19 +67,26 @@ def costs(
     if missing:
         raise DocumentError([f"{path}: no layer {name!r} (layers: {', '.join(known)})" for name in missing])
     if accelerators is None:
-        if document.accelerator not in catalog.names():
+        if document.datasheet is not None:
+            accelerators = [catalog.load(Path(path).parent / document.datasheet)]
+        elif document.accelerator in catalog.names():
+            accelerators = [catalog.load(document.accelerator)]
+        else:
             text = f"accelerator {document.accelerator!r} is not in the catalog: give its datasheet with --on"
             raise DocumentError([f"{path}: {text}"])
-        accelerators = [catalog.load(document.accelerator)]
     for accelerator in accelerators:
         for layer in document.layers:
             if not wanted or layer.name in wanted:
                 yield f"{layer.name} on {accelerator.name}", _cost(accelerator, layer)
 
 
-def _cost(accelerator: SpatialAccelerator, layer: LayerMapping) -> Cost | Infeasible:
+def _cost(accelerator: SpatialAccelerator, layer: LayerMapping) -> Costed | Infeasible:
+    roles = {tensor.name: tensor.role for tensor in layer.operator.tensors}
     try:
-        return evaluate(accelerator, layer.operator, [layer.mapping], dict(layer.bounds))[0]
+        cost = evaluate(accelerator, layer.operator, [layer.mapping], dict(layer.bounds))[0]
+        if isinstance(cost, Infeasible):
+            return cost
+        return Costed(cost, tuple(violations(accelerator.dataflow, layer.mapping, roles)))
     except InfeasibleError as error:
         return error.reason
     except MappingError as error:

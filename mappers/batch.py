@@ -78,7 +78,10 @@ def _run(jobs: list[Job], workers: int, settings: dict[str, Any]) -> Iterator[tu
                 for k, result in enumerate(future.result()):
                     yield chunks[future] + k * step, result
         except BrokenProcessPool:
-            raise WorkerDiedError("a worker process died; fewer workers need less memory") from None
+            raise WorkerDiedError(
+                "a worker process died: out of memory (fewer workers need less), or started from a script without "
+                "if __name__ == '__main__':"
+            ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from accelerators.costs import Cost, Infeasible, InfeasibleError
 from accelerators.operators import Operator
+from accelerators.spatial import constraint_files
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.constraints import Constraints, LevelConstraint
 from accelerators.spatial.kernels import arrays
@@ -16,6 +19,7 @@ from accelerators.spatial.kernels.arrays import MappingArrays
 from accelerators.spatial.mapping import Mapping
 from accelerators.spatial.model import evaluate_packed
 from accelerators.spatial.problem import Problem
+from accelerators.suggestions import did_you_mean
 from mappers._base import OBJECTIVES, Best, Mapper, Objective, SpaceTooLargeError
 from mappers.local_search import LocalSearch
 from mappers.mapspace import Mapspace, mapspaces
@@ -100,25 +104,30 @@ def map_operator(
     accelerator: SpatialAccelerator,
     operator: Operator,
     *,
-    mapper: MapperFactory | None = None,
+    mapper: MapperFactory | str | None = None,
     objective: Objective = "edp",
     evaluations: int = DEFAULT_EVALUATIONS,
     node_limit: int | None = DEFAULT_NODE_LIMIT,
     time_limit_s: float | None = None,
     seed: int = 0,
-    constraints: Constraints | None = None,
+    constraints: Constraints | str | Path | None = None,
     bypass: bool = False,
     pad: bool = False,
 ) -> MapResult | Infeasible:
     """Find the best mapping of an operator, or a good one.
 
+    ``mapper`` is a class or its name, ``constraints`` an object, the name of a classic dataflow or a file.
     ``mapper`` None is the optimal one, within ``node_limit`` tiles; where that is not enough, local search has a try as
     well, and the certificate states the gap. Other mappers try ``evaluations`` mappings. ``time_limit_s`` is for
     people: searches count nodes, so that their results do not depend on the machine.
 
     With ``pad``, bounds that the array does not divide may be padded; ghost work is charged. The result is a reason if
-    there is no valid mapping, or none was found. Raises ValueError for an unknown objective and for limits below one.
+    there is no valid mapping, or none was found. Raises ValueError for an unknown objective or mapper, for limits below
+    one and for wrong constraints, and :class:`SpaceTooLargeError` for spaces that the mapper asked for cannot take in.
     """
+    mapper = _mapper_of(mapper)
+    if isinstance(constraints, str | Path):
+        constraints = constraint_files.load(constraints).resolve(accelerator)
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)} (got {objective!r})")
     if evaluations < 1:
@@ -134,6 +143,11 @@ def map_operator(
     found = _Found()
     certificates: list[Certificate | None] = []
     start = time.monotonic()
+    if bypass and mapper is None:
+        # What can be had without is the least that the larger space must give, and found sooner.
+        with contextlib.suppress(InfeasibleError, SpaceTooLargeError):
+            kept = Mapspace(spaces[0].problem, constraints)
+            found.search(Optimal(kept, objective, seed, node_limit=node_limit, time_limit_s=time_limit_s), evaluations)
     for space in spaces:
         left_s = None if time_limit_s is None else max(_LEAST_TIME_S, time_limit_s - (time.monotonic() - start))
         share = evaluations if space is spaces[0] else max(1, evaluations // 4)
@@ -174,6 +188,16 @@ def map_operator(
         if certificates and None not in certificates
         else None,
     )
+
+
+def _mapper_of(mapper: MapperFactory | str | None) -> MapperFactory | None:
+    if not isinstance(mapper, str):
+        return mapper
+    from mappers import MAPPERS
+
+    if mapper not in MAPPERS:
+        raise ValueError(f"mapper must be one of {', '.join(MAPPERS)} (got {mapper!r}){did_you_mean(mapper, MAPPERS)}")
+    return MAPPERS[mapper]
 
 
 def _value(cost: Cost, objective: Objective) -> float:

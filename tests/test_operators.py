@@ -25,6 +25,7 @@ from accelerators.operators import (
     elementwise,
     matmul,
     normalization,
+    parse_operator,
     pool2d,
     softmax,
 )
@@ -42,7 +43,7 @@ def test_convolution() -> None:
     assert words(layer) == {"weights": 64 * 3 * 49, "inputs": 3 * 229 * 229, "outputs": 64 * 112 * 112}
     assert layer.weight_words == 64 * 3 * 49
     assert layer.reduction_dims == ("C", "R", "S")
-    assert str(layer) == "conv2d(K64 C3 P112 Q112 R7 S7)"
+    assert str(layer) == "conv2d(K64 C3 P112 Q112 R7 S7 stride2)"
 
 
 def test_stride_and_dilation_by_axis() -> None:
@@ -230,3 +231,12 @@ def test_strides_are_one_or_two_positive_integers(stride: Any) -> None:
         conv2d(K=1, C=1, P=2, Q=2, R=1, S=1, stride=stride)
     with pytest.raises(ValueError, match="dilation must be one or two integers >= 1"):
         conv2d(K=1, C=1, P=2, Q=2, R=1, S=1, dilation=stride)
+
+
+@pytest.mark.parametrize("network", ["resnet50", "mobilenet_v2", "bert_base", "ds_cnn", "unet", "gpt2_decode"])
+def test_what_is_printed_can_be_written(network: str) -> None:
+    from codesign import networks
+
+    for operator in networks.load(network).unique():
+        if operator.kind in ("conv2d", "depthwise", "matmul", "batched_matmul"):
+            assert parse_operator(str(operator)) == operator

@@ -24,7 +24,7 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", _README, re.MULTILINE | re.DOTALL)
 
 
-_DATASHEET, _CONSTRAINTS = _blocks("yaml")
+_DATASHEET, _CONSTRAINTS, _MAPPING = _blocks("yaml")
 
 
 def test_the_datasheet_is_valid_and_runs() -> None:
@@ -48,10 +48,18 @@ def test_the_constraints_fit_the_datasheet() -> None:
     assert not {dim for dim, _ in buffer.temporal} - {"K", "P", "Q"}
 
 
-def test_the_python_example_runs() -> None:
-    (text,) = _blocks("python")
+def test_the_mapping_can_be_costed(tmp_path: Path) -> None:
+    (tmp_path / "by_hand.yaml").write_text(_MAPPING)
+    done = _run("codesign cost by_hand.yaml", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "utilisation" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "expected"), [(0, "'hardware': 'nvdla_256'"), (1, "True")])
+def test_the_python_examples_run(number: int, expected: str) -> None:
+    text = _blocks("python")[number]
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
-    assert "'hardware': 'nvdla_256'" in done.stdout
+    assert expected in done.stdout
 
 
 _COMMANDS = [

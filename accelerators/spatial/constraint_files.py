@@ -64,6 +64,7 @@ class NeedsSheet(StrictModel):
 class ConstraintSheet(DataflowSheet):
     """A constraint file."""
 
+    name: str = "constraints"
     description: str = ""
     needs: NeedsSheet = NeedsSheet()
 

@@ -38,14 +38,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from accelerators import documents
 from accelerators.documents import Document, DocumentError, Path_, StrictModel
-from accelerators.operators import Operator, Rank, Role, Tensor
+from accelerators.operators import Operator, Rank, Role, Tensor, parse_operator
 from accelerators.spatial.mapping import Block, Mapping, MappingError
 from accelerators.suggestions import did_you_mean
 
@@ -105,10 +105,14 @@ class LayerMapping:
 
 @dataclass(frozen=True)
 class MappingDocument:
-    """Mappings of layers on one accelerator, which is given by name; the layers' names differ."""
+    """Mappings of layers on one accelerator, which is given by name; the layers' names differ.
+
+    ``datasheet`` is the path of its datasheet, relative to the file, if it is not one of the catalog.
+    """
 
     accelerator: str
     layers: tuple[LayerMapping, ...]
+    datasheet: str | None = None
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -206,7 +210,11 @@ def dump(document: MappingDocument) -> str:
     yaml.width = 2**31
     yaml.brace_single_entry_mapping_in_flow_sequence = True
     text = io.StringIO()
-    yaml.dump({"version": VERSION, "accelerator": _flow(document.accelerator), "layers": layers}, text)
+    head: dict[str, Any] = {"version": VERSION, "accelerator": _flow(document.accelerator)}
+    if document.datasheet is not None:
+        _check_text(document.datasheet)
+        head["datasheet"] = _flow(document.datasheet)
+    yaml.dump({**head, "layers": layers}, text)
     return text.getvalue()
 
 
@@ -219,20 +227,26 @@ def _check_text(*texts: str) -> None:
 def _layer_record(layer: LayerMapping) -> dict[str, Any]:
     operator, costs = layer.operator, layer.costs
     nest = str(layer.mapping)
-    tensors = []
-    for tensor in operator.tensors:
-        record = {"name": tensor.name, "role": tensor.role, "ranks": [dict(rank) for rank in tensor.ranks]}
-        tensors.append(_flow(record if tensor.bits is None else {**record, "bits": tensor.bits}))
+    plain = _operator_record(operator)
     given = {} if costs is None else {key: value for key, value in vars(costs).items() if value is not None}
     _check_text(layer.name, operator.kind, *operator.dims, *(tensor.name for tensor in operator.tensors))
     _check_text(*nest.split("\n"), *(str(value) for value in given.values()))
     return {
         "name": _flow(layer.name),
-        "operator": {"kind": _flow(operator.kind), "bounds": _flow(dict(operator.bounds)), "tensors": tensors},
+        "operator": {key: [*map(_flow, value)] if key == "tensors" else _flow(value) for key, value in plain.items()},
         **({"padded": _flow(layer.bounds)} if layer.bounds else {}),
         "mapping": LiteralScalarString(nest + "\n"),
         **({"costs": _flow(given)} if costs is not None else {}),
     }
+
+
+def _operator_record(operator: Operator) -> dict[str, Any]:
+    tensors = []
+    for tensor in operator.tensors:
+        record: dict[str, Any] = {"name": tensor.name, "role": tensor.role}
+        record["ranks"] = [dict(rank) for rank in tensor.ranks]
+        tensors.append(record if tensor.bits is None else {**record, "bits": tensor.bits})
+    return {"kind": operator.kind, "bounds": dict(operator.bounds), "tensors": tensors}
 
 
 def save(document: MappingDocument, path: Path | str) -> None:
@@ -271,11 +285,25 @@ class CostSheet(StrictModel):
     certificate: str | None = None
 
 
+def _written_out(value: object) -> object:
+    """The plain data of an operator that is written on one line."""
+    if not isinstance(value, str):
+        return value
+    operator = parse_operator(value)
+    if operator is None:
+        raise ValueError("must be a mapping, or an operator such as matmul(P=128, K=768, C=768)")
+    return _operator_record(operator)
+
+
 class LayerSheet(StrictModel):
     """The mapping of one layer."""
 
     name: str
-    operator: OperatorSheet
+    operator: Annotated[
+        OperatorSheet,
+        BeforeValidator(_written_out),
+        Field(description="bounds and tensors, or written out as matmul(P=128, K=768, C=768)"),
+    ]
     padded: Annotated[dict[str, Count], Field(description="larger bounds that the mapping runs")] = Field(
         default_factory=dict
     )
@@ -288,6 +316,7 @@ class MappingSheet(StrictModel):
 
     version: Annotated[Literal[1], Field(description="version of this format")]
     accelerator: Annotated[str, Field(description="name of the accelerator")]
+    datasheet: Annotated[str | None, Field(description="path of its datasheet, relative to this file")] = None
     layers: Annotated[list[LayerSheet], Field(min_length=1)]
 
 
@@ -315,7 +344,8 @@ def _load(document: Document, text: str) -> MappingDocument:
             reader.problem(("layers", i, "name"), f"must differ from the other layers' names (got {name!r})")
     if reader.problems:
         raise DocumentError(reader.problems)
-    return MappingDocument(sheet.accelerator, tuple(layer for layer in layers if layer is not None))
+    found = tuple(layer for layer in layers if layer is not None)
+    return MappingDocument(sheet.accelerator, found, sheet.datasheet)
 
 
 class _Reader:

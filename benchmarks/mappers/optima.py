@@ -62,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("file", nargs="?", type=Path, default=DEFAULT, help="cases (JSON)")
     options = parser.parse_args(arguments)
     cases = fields(options.file, read_json(options.file), {"cases": list})["cases"]
+    if not cases:
+        raise BadInputError(f"{options.file}: no cases")
     problems = []
     for i, case in enumerate(cases):
         where = f"{options.file}: cases[{i}]"
@@ -101,8 +103,10 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{seconds:.3f}",
             )
         )
-        if not certificate.proven or not abs(difference) <= _TOLERANCE:
-            failures.append(f"{name}: {certificate.value!r}, file {case['optimum']!r}, gap {certificate.gap:.2%}")
+        if not certificate.proven:
+            failures.append(f"{name}: not proven, within {certificate.gap:.2%}; file {case['optimum']!r}")
+        elif not abs(difference) <= _TOLERANCE:
+            failures.append(f"{name}: proven {certificate.value!r}, file {case['optimum']!r}")
     good = len(problems) - len(failures)
     figures = (
         f"optima: {good} of {len(problems)} proven equal to {_TOLERANCE:g}; "

@@ -60,7 +60,9 @@ def comparison_plot(comparison: Comparison, path: Path, title: str) -> None:
         times = [step.cpu_s for step in trace.steps]
         values = [100 * max(0.0, step.score / comparison.reference - 1) for step in trace.steps]
         if times:
-            axes.step([*times, comparison.budget_s], [*values, values[-1]], where="post", label=trace.mapper)
+            (line,) = axes.step([*times, comparison.budget_s], [*values, values[-1]], where="post", label=trace.mapper)
+            # Where its last step was: a line on the axis itself is hard to see.
+            axes.plot(times[-1], values[-1], "o", color=line.get_color(), clip_on=False)
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=0.1)
     axes.set_ylim(bottom=0)

@@ -255,4 +255,4 @@ def test_dimensions_of_bound_one_need_no_loop() -> None:
 
 
 def test_the_schema_knows_the_keys() -> None:
-    assert set(mapping_file.schema()["properties"]) == {"version", "accelerator", "layers"}
+    assert set(mapping_file.schema()["properties"]) == {"version", "accelerator", "datasheet", "layers"}
