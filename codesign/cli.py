@@ -486,6 +486,22 @@ def _run_experiment(folder: Path, go: Callable[[Any], str | None]) -> None:
     if repaired:
         console.print(f"note: {repaired}", markup=False)
     _print_runs([folder])
+    report(folder)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")]) -> None:
+    """Write a run's report, one HTML file, and its best design and mappings as YAML."""
+    from codesign.experiments.ledger import LedgerError
+    from codesign.reports.html import write_report
+
+    try:
+        path = write_report(folder)
+    except (LedgerError, ValueError) as error:
+        raise _RefusedError(str(error)) from None
+    except OSError as error:
+        raise _RefusedError(f"{folder}: the report cannot be written: {error.strerror}") from None
+    _console().print(f"report in {path}, best design in {folder / 'best'}", highlight=False, markup=False)
 
 
 @app.command("compare")

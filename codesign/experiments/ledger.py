@@ -101,7 +101,8 @@ class Ledger:
             (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
-            db.execute("SELECT count(*) FROM meta, candidates, networks, layers, generations LIMIT 1").fetchone()
+            for table in ("meta", "candidates", "networks", "layers", "generations"):
+                db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
             return db
         except sqlite3.DatabaseError as error:
             if self._lock is None:

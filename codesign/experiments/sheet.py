@@ -287,6 +287,10 @@ class _Resolver:
         baseline = sheet.baseline or (hardware.budget.like if not hardware.accelerators else None)
         if sheet.baseline:
             self.accelerator(("baseline",), sheet.baseline)
+        names = [load_network(entry).name for entry in specifications] if not self.problems else []
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                self.problem(("networks", i), f"networks must differ in name (got {name} twice)")
         self.stop_on_problems()
         budget = self.budget(hardware.budget, like)
         space = None

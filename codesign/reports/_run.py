@@ -1,0 +1,433 @@
+"""What came out of a run, read from its ledger: points, designs, the winner and how it runs every layer.
+
+What the ledger does not keep (traffic, counts, layers that only stream) is computed again from the saved mappings;
+where that fails, there is what the ledger has, and a sentence that says why there is no more.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from accelerators import catalog
+from accelerators.costs import Cost, Infeasible, InfeasibleError
+from accelerators.documents import Document, DocumentError, parse
+from accelerators.operators import Operator
+from accelerators.spatial.architecture import SpatialAccelerator
+from accelerators.spatial.mapping import Mapping as LoopNest
+from accelerators.spatial.mapping import MappingError
+from accelerators.spatial.model import evaluate
+from accelerators.spatial.streaming import stream
+from codesign.evaluation import LayerCost, NetworkCost
+from codesign.experiments.ledger import Ledger
+from codesign.experiments.sheet import ExperimentSheet, load_network
+from codesign.networks import Network, NetworkError
+from codesign.reports.tables import si
+from codesign.search.pareto import front
+
+_BASELINE = "baseline"
+_FRONT_PART = 500
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A design of a point as the ledger keeps it; ``values`` are the objectives, empty unless it works."""
+
+    point: int
+    digest: str
+    choices: dict[str, Any]
+    status: str
+    reason: str
+    values: dict[str, float]
+    gap: float | None
+    seconds: float
+
+    @property
+    def fine(self) -> bool:
+        return self.status == "ok"
+
+    @property
+    def name(self) -> str:
+        """The accelerator, where it was given, or the digest."""
+        return str(self.choices["accelerator"]) if set(self.choices) == {"accelerator"} else self.digest
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a run: what was searched, what was tried, in the order of the proposals."""
+
+    index: int
+    label: dict[str, Any]
+    sheet: ExperimentSheet | None
+    generations: tuple[tuple[Candidate, ...], ...]
+    unfinished: tuple[Candidate, ...]
+    rejected: dict[str, int]
+    baseline: Candidate | None
+
+    @property
+    def goals(self) -> tuple[str, ...]:
+        return tuple(self.sheet.objective) if self.sheet else ("edp",)
+
+    @property
+    def planned(self) -> int | None:
+        """Generations that there shall be, if known."""
+        if self.sheet is None:
+            return None
+        return 1 if self.sheet.hardware.accelerators else self.sheet.search.generations
+
+    @property
+    def finished(self) -> bool:
+        return self.planned is not None and len(self.generations) >= self.planned
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in self.label.items())
+
+    @property
+    def wants_baseline(self) -> bool:
+        """Whether the experiment asks for a baseline."""
+        if self.sheet is None:
+            return False
+        return bool(self.sheet.baseline or (self.sheet.hardware.budget.like and not self.sheet.hardware.accelerators))
+
+    @property
+    def given(self) -> bool:
+        """Whether it compares given accelerators, and searches none."""
+        return bool(self.tried) and all(set(c.choices) == {"accelerator"} for c in self.tried)
+
+    @cached_property
+    def tried(self) -> tuple[Candidate, ...]:
+        """Every design once, in the order of the first proposal."""
+        found = {c.digest: c for c in (*itertools.chain.from_iterable(self.generations), *self.unfinished)}
+        return tuple(found.values())
+
+    @cached_property
+    def front(self) -> tuple[Candidate, ...]:
+        """The designs that no other one beats, sorted by the first objective."""
+        # One of several equals is enough.
+        unique = {tuple(c.values[goal] for goal in self.goals): c for c in reversed(self.tried) if c.fine}
+        values: list[tuple[float, ...]] = []
+        # In parts, because a front compares each with each.
+        for part in _parts(list(unique), _FRONT_PART):
+            values = [*values, *part]
+            values = [values[i] for i in front(np.array(values))]
+        return tuple(unique[value] for value in sorted(values))
+
+    @property
+    def best(self) -> Candidate | None:
+        """The best design; with several objectives the one of the front with the least EDP."""
+        return min(self.front, key=lambda c: c.values["edp"], default=None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer on one design, or a distinct operator where the network is not at hand (``macs`` is then None)."""
+
+    name: str
+    operator: str
+    parts: Mapping[str, float]
+    latency_s: float
+    bottleneck: str
+    key: Any = None
+    nest: LoopNest | None = None
+    macs: int | None = None
+    traffic_bytes: float = 0.0
+    utilisation: float = 0.0
+    gap: float | None = None
+    fused: bool = False
+
+    @property
+    def energy_j(self) -> float:
+        return sum(self.parts.values()) * 1e-12
+
+
+@dataclass
+class Design:
+    """Everything about one design: the accelerator, its layers by network, what was computed again and what failed."""
+
+    title: str
+    candidate: Candidate
+    datasheet: dict[str, Any]
+    accelerator: SpatialAccelerator
+    totals: list[dict[str, Any]]
+    layers: dict[str, list[Row]] = field(default_factory=dict)
+    costs: dict[str, NetworkCost] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @cached_property
+    def shapes(self) -> dict[Any, tuple[Row, list[tuple[str, str]]]]:
+        """By shape: one of its layers, and (network, name) of all of them; layers with a loop nest only."""
+        found: dict[Any, tuple[Row, list[tuple[str, str]]]] = {}
+        for network, rows in self.layers.items():
+            for row in rows:
+                if row.nest is not None:
+                    found.setdefault(row.key, (row, []))[1].append((network, row.name))
+        return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the report is about."""
+
+    meta: dict[str, Any]
+    points: tuple[Point, ...]
+    best: Design | None
+    baseline: Design | None
+    winner: Point | None
+    by_gain: bool
+    problems: tuple[str, ...]
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> Run:
+        """Read a run; files that its networks need are beside the experiment's, or in its own folder."""
+        meta = ledger.meta
+        problems: list[str] = []
+        try:
+            data: Any = parse(meta["experiment"], "experiment").data
+        except DocumentError as error:
+            data = None
+            problems.append(f"the experiment cannot be read: {error}")
+        columns, rows = ledger.rows("candidates")
+        candidates: dict[int, dict[str, Candidate]] = {}
+        for row in rows:
+            entry = dict(zip(columns, row, strict=True))
+            candidates.setdefault(entry["point"], {})[entry["digest"]] = _candidate(entry)
+        points = []
+        for index, label in enumerate(meta["points"]):
+            sheet = None
+            if data is not None:
+                try:
+                    sheet = _sheet(data, label)
+                except DocumentError as error:
+                    problems += error.problems
+            points.append(_point(index, label, sheet, candidates.get(index, {}), ledger.generations(index)))
+        winner, by_gain = _winner(points)
+        best = baseline = None
+        if winner is not None and winner.best is not None:
+            graphs, why = _networks(winner.sheet, (Path(meta.get("source", "")).parent, ledger.folder))
+            problems += why
+            best = _design("best", ledger, winner, winner.best, graphs)
+            if winner.baseline is not None and winner.baseline.fine:
+                baseline = _design("baseline", ledger, winner, winner.baseline, graphs)
+        return cls(meta, tuple(points), best, baseline, winner, by_gain, tuple(dict.fromkeys(problems)))
+
+    @property
+    def several(self) -> bool:
+        return len(self.points) > 1
+
+
+def _parts(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(entries), size):
+        yield entries[start : start + size]
+
+
+def _candidate(entry: Mapping[str, Any]) -> Candidate:
+    values = {"edp": entry["edp_js"], "energy": entry["energy_pj"]}
+    values |= {"latency": entry["latency_s"], "area": entry["area_mm2"]}
+    return Candidate(
+        entry["point"],
+        entry["digest"],
+        json.loads(entry["choices"]),
+        entry["status"],
+        entry["reason"] or entry["code"] or "",
+        values if entry["status"] == "ok" else {},
+        entry["gap"],
+        entry["seconds"] or 0.0,
+    )
+
+
+def _sheet(data: Any, label: Mapping[str, Any]) -> ExperimentSheet:
+    """The experiment at one point of its sweep."""
+    data = {key: value for key, value in copy.deepcopy(data).items() if key != "sweep"}
+    for path, value in label.items():
+        *parents, last = (int(part) if part.isdigit() else part for part in re.findall(r"\w+", path))
+        node = data
+        for part in parents:
+            node = node[part]
+        node[last] = value
+    return Document("experiment", data).validate(ExperimentSheet)
+
+
+def _point(
+    index: int,
+    label: dict[str, Any],
+    sheet: ExperimentSheet | None,
+    found: Mapping[str, Candidate],
+    generations: Mapping[int, Mapping[str, Any]],
+) -> Point:
+    kept = tuple(tuple(found[digest] for digest in g["candidates"] if digest in found) for g in generations.values())
+    known = {c.digest for c in itertools.chain.from_iterable(kept)} | {_BASELINE}
+    rejected: Counter[str] = Counter()
+    for generation in generations.values():
+        rejected.update(generation["rejected"])
+    rest = tuple(c for digest, c in found.items() if digest not in known)
+    return Point(index, label, sheet, kept, rest, dict(rejected), found.get(_BASELINE))
+
+
+def _winner(points: Sequence[Point]) -> tuple[Point | None, bool]:
+    """The point with the best design, and whether points compare by what they gain over their baselines.
+
+    They do where the networks vary from point to point: their costs say nothing about each other.
+    """
+    able = [point for point in points if point.best is not None]
+    if not able:
+        return None, False
+    goals = {point.goals for point in points}
+    goal = points[0].goals[0] if len(goals) == 1 and len(points[0].goals) == 1 else "edp"
+    varied = len({json.dumps([n.model_dump() for n in p.sheet.networks]) if p.sheet else "" for p in able}) > 1
+    by_gain = varied and all(point.baseline is not None and point.baseline.fine for point in able)
+
+    def rank(point: Point) -> float:
+        assert point.best is not None
+        base = point.baseline.values[goal] if by_gain and point.baseline else 1.0
+        return point.best.values[goal] / base
+
+    return min(able, key=rank), by_gain
+
+
+def _networks(sheet: ExperimentSheet | None, folders: Sequence[Path]) -> tuple[list[Network], list[str]]:
+    """The networks of an experiment; none at all, and why, if one of them is not at hand."""
+    if sheet is None:
+        return [], ["the networks are not known"]
+    graphs = []
+    for entry in sheet.networks:
+        places = [entry.network]
+        if entry.network.lower().endswith(".onnx"):
+            places = [str(folder / entry.network) for folder in folders if (folder / entry.network).is_file()]
+        try:
+            graphs.append(load_network({"network": (places or [entry.network])[0], "options": entry.options}))
+        except (NetworkError, ValueError, ImportError, OSError) as error:
+            return [], [f"the network {entry.network} cannot be loaded, so layers have no names: {error}"]
+    return graphs, []
+
+
+# -------------------------------------------------------------------------------------- designs, from saved mappings
+
+
+def _design(title: str, ledger: Ledger, point: Point, candidate: Candidate, graphs: Sequence[Network]) -> Design:
+    record = ledger.candidate(point.index, candidate.digest)
+    accelerator = catalog.from_document(Document(title, record["datasheet"]))
+    design = Design(title, candidate, record["datasheet"], accelerator, record["networks"])
+    if graphs:
+        try:
+            design.costs = _network_costs(accelerator, graphs, record["layers"], bool(point.sheet and point.sheet.fuse))
+        except (InfeasibleError, MappingError, ValueError) as error:
+            design.problems.append(f"{title}: the saved mappings cannot be evaluated: {error}")
+    gaps = dict(zip(_operators(graphs), (layer["gap"] for layer in record["layers"]), strict=False))
+    for name, cost in design.costs.items():
+        design.layers[name] = [_row(accelerator, layer, gaps) for layer in cost.layers]
+    for entry in record["networks"]:
+        now, then = design.costs.get(entry["network"]), entry["energy_pj"]
+        if now is not None and not math.isclose(now.energy_pj or 0.0, then, rel_tol=1e-9):
+            text = f"{entry['network']} takes {si((now.energy_pj or 0) * 1e-12)}J today and took {si(then * 1e-12)}J"
+            design.problems.append(f"{title}: {text} in the run: the program or its tables have changed")
+    if not design.layers:
+        design.layers["all networks"] = [
+            Row(
+                f"{layer['position'] + 1}",
+                layer["operator"],
+                layer["energy_breakdown_pj"],
+                layer["latency_cycles"] / accelerator.clock_hz,
+                layer["bottleneck"],
+                key=layer["position"],
+                nest=LoopNest.parse(layer["mapping"]),
+                utilisation=layer["utilisation"],
+                gap=layer["gap"],
+            )
+            for layer in record["layers"]
+        ]
+    return design
+
+
+def _operators(graphs: Sequence[Network]) -> list[Operator]:
+    """The distinct operators that have a loop nest, in the ledger's order."""
+    return list(dict.fromkeys(o for graph in graphs for o in graph.unique() if not o.passes))
+
+
+def _network_costs(
+    accelerator: SpatialAccelerator, graphs: Sequence[Network], saved: Sequence[Mapping[str, Any]], fuse: bool
+) -> dict[str, NetworkCost]:
+    """What the networks cost under the saved mappings, which are in the order of the networks' distinct operators."""
+    operators = _operators(graphs)
+    other = ValueError("the networks have other layers now than in the run")
+    if len(operators) != len(saved):
+        raise other
+    mapped: dict[Operator, Cost] = {}
+    for operator, record in zip(operators, saved, strict=True):
+        mapping, bounds = LoopNest.parse(record["mapping"]), dict(record["bounds"])
+        cost = _cost(evaluate(accelerator, operator, [mapping], bounds)[0])
+        # The text of an operator may change with the program; then its cost says whether it is the same.
+        if str(operator) != record["operator"] and not math.isclose(cost.energy_pj, record["energy_pj"], rel_tol=1e-9):
+            raise other
+        mapped[operator] = cost
+    found = {}
+    for graph in graphs:
+        fused = graph.fusable() if fuse else {}
+        layers = []
+        for layer in graph:
+            if layer.name in fused:
+                cost = _cost(stream(accelerator, layer.operator, fused[layer.name].reads))
+            elif layer.operator.passes:
+                cost = _cost(stream(accelerator, layer.operator))
+            else:
+                cost = mapped[layer.operator]
+            layers.append(LayerCost(layer.name, layer.operator, cost, layer.name in fused))
+        found[graph.name] = NetworkCost(
+            graph.name, accelerator.name, accelerator.area_mm2, accelerator.macs, tuple(layers)
+        )
+    return found
+
+
+def _cost(cost: Cost | Infeasible) -> Cost:
+    if isinstance(cost, Infeasible):
+        raise InfeasibleError(cost)
+    return cost
+
+
+def _row(accelerator: SpatialAccelerator, layer: LayerCost, gaps: Mapping[Operator, float | None]) -> Row:
+    cost = layer.cost
+    assert isinstance(cost, Cost)
+    nest = cost.details.mapping if cost.details else None
+    return Row(
+        layer.name,
+        str(layer.operator),
+        cost.energy_breakdown_pj,
+        cost.latency_s,
+        "fused" if layer.fused else cost.bottleneck,
+        layer.operator,
+        nest,
+        cost.macs,
+        _traffic_bytes(accelerator, layer.operator, cost) if nest else 0.0,
+        cost.utilisation,
+        gaps.get(layer.operator),
+        layer.fused,
+    )
+
+
+def _traffic_bytes(accelerator: SpatialAccelerator, operator: Operator, cost: Cost) -> float:
+    """Bytes that the outermost level reads and writes; partial sums have the accumulator's width."""
+    compute = accelerator.compute
+    level = cost.details.levels[0]
+    bits = 0
+    for tensor in operator.tensors:
+        counts = level.tensor(tensor.name)
+        width = compute.bits(tensor.role) if tensor.bits is None else tensor.bits
+        if tensor is operator.output:
+            final = min(counts.updates, counts.partition_words)
+            partial = max(width, compute.accumulator_bits)
+            bits += (counts.reads + counts.fills + counts.updates - final) * partial + final * width
+        else:
+            bits += (counts.reads + counts.fills) * width
+    return bits * level.instances / 8

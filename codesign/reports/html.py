@@ -1,0 +1,465 @@
+"""The report of a run: one HTML file that needs nothing else, and the winning design as files.
+
+Everything that a user or a file gave is text: jinja2 escapes it in the page, :func:`~codesign.reports._figures.hover`
+in figures and :func:`_embedded` within scripts. A content security policy keeps the page from loading anything at all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from accelerators.operators import ROLES
+from accelerators.spatial.architecture import SpatialAccelerator
+from accelerators.spatial.mapping_file import LayerMapping, MappingDocument
+from codesign import mappings
+from codesign.experiments.ledger import Ledger
+from codesign.reports import _figures as figures
+from codesign.reports._figures import Figure
+from codesign.reports._run import Design, Point, Row, Run
+from codesign.reports._words import DASH, GOALS, MOST_ROWS, Table, choices, pattern, ratio, said, table, title, value
+from codesign.reports._words import with_unit as unit
+from codesign.reports.drawing import axis_text, bandwidth_text, draw, size_text
+from codesign.reports.tables import percent, si
+
+#: The report in a run's folder, and the folder of the winning design in it.
+REPORT, BEST = "report.html", "best"
+#: A mapping file may have 1 MB.
+_MOST_MAPPING_BYTES = 1_000_000
+_FEW_DESIGNS = 10
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` and ``best/`` into the folder of a run; returns the path of the report.
+
+    ``best/accelerator.yaml`` is the datasheet of the winning design, ``best/mappings.yaml`` how it runs every layer.
+    With several objectives the winner is the design of the front with the least EDP. A run that has not ended, or in
+    which nothing works, has a report as well. ONNX files that the experiment names are looked for beside the
+    experiment's file and in the run's folder.
+
+    Raises ValueError if plotly or jinja2 is missing, :class:`~codesign.experiments.ledger.LedgerError` for a folder
+    without a readable run, :class:`~accelerators.documents.DocumentError` for a design that is not valid any more, and
+    OSError if the files cannot be written.
+    """
+    try:
+        import jinja2
+        from plotly.offline import get_plotlyjs
+    except ImportError:
+        raise ValueError("reports need plotly and jinja2: pip install 'codesign[report]'") from None
+    with Ledger(folder, write=False) as ledger:
+        run = Run.of(ledger)
+    if run.best is not None:
+        for name, text in _best_files(run.best).items():
+            (folder / BEST).mkdir(exist_ok=True)
+            (folder / BEST / name).write_text(text, encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("codesign.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = _Page(run)
+    content = page.content()
+    text = environment.get_template("report.html").render(
+        **content, figures=_embedded(page.figures), plotly=get_plotlyjs()
+    )
+    path = folder / REPORT
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _embedded(data: Any) -> str:
+    """JSON that may stand within a script element, whatever its texts are."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+# -------------------------------------------------------------------------------------------------- the winner's files
+
+
+def _best_files(design: Design) -> dict[str, str]:
+    """The winning design as files: name and text."""
+    found = {"accelerator.yaml": _yaml(design.datasheet)}
+    document = _mapping_document(design)
+    if document is not None:
+        try:
+            found["mappings.yaml"] = mappings.dump(document)
+        except ValueError as error:
+            design.problems.append(f"no mappings.yaml: {error}")
+    return found
+
+
+def _yaml(datasheet: Mapping[str, Any]) -> str:
+    """A datasheet as YAML; it begins with its name."""
+    yaml = YAML()
+    yaml.width = 2**31
+    text = io.StringIO()
+    yaml.dump({"name": datasheet["name"], **datasheet}, text)
+    return text.getvalue()
+
+
+def _mapping_document(design: Design) -> MappingDocument | None:
+    """The mappings of all networks; only one per shape if that would be too much for a file."""
+    layers: list[LayerMapping] = []
+    for name, cost in design.costs.items():
+        document = mappings.of_network(cost)
+        prefix = f"{name}:" if len(design.costs) > 1 else ""
+        layers += [replace(layer, name=prefix + layer.name) for layer in document.layers] if document else []
+    if not layers:
+        return None
+    found = MappingDocument(design.accelerator.name, tuple(layers))
+    if len(mappings.dump(found).encode()) > _MOST_MAPPING_BYTES:
+        shapes = {layer.operator: layer for layer in reversed(layers)}
+        found = replace(found, layers=tuple(reversed(shapes.values())))
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------- the page
+
+
+class _Page:
+    """Turns a run into what the template shows; collects the figures on the way."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.winner = run.winner
+        self.shown = [design for design in (run.best, run.baseline) if design]
+        self.figures: dict[str, dict[str, Any]] = {}
+
+    def content(self) -> dict[str, Any]:
+        run = self.run
+        seconds = sum(c.seconds for point in run.points for c in (*point.tried, point.baseline) if c)
+        designs = sum(len(point.tried) for point in run.points)
+        environment = run.meta.get("environment", {})
+        rows = [[name, str(environment.get(name, ""))] for name in ("python", "platform", "processor")]
+        rows += [[name, str(version)] for name, version in environment.get("libraries", {}).items()]
+        return {
+            "name": run.meta["name"],
+            "state": self.state(),
+            "finished": all(point.finished for point in run.points),
+            "result": self.result(),
+            "convergence": self.convergence(),
+            "front": self.places(figures.fronts(run)),
+            "sweep": self.sweep(),
+            "design": self.design(),
+            "layers": self.layers(),
+            "roofline": self.roofline(),
+            "nests": self.nests(),
+            "failures": self.failures(),
+            "experiment": run.meta["experiment"],
+            "environment": table(("what", "version"), rows, 2),
+            "effort": f"{designs:,} designs, {seconds:,.1f} s of work in all workers together",
+            "problems": [*run.problems, *(problem for design in self.shown for problem in design.problems)],
+        }
+
+    def places(self, listed: list[Figure]) -> list[dict[str, Any]]:
+        """Keep figures for the script; returns their places on the page."""
+        found = []
+        for figure in listed:
+            name = f"plot-{len(self.figures) + 1}"
+            self.figures[name] = {"data": figure.data, "layout": figure.layout}
+            caption = figure.caption[:1].upper() + figure.caption[1:]
+            found.append({"id": name, "height": figure.height, "caption": caption})
+        return found
+
+    # ------------------------------------------------------------------------------------------------------ the result
+
+    def state(self) -> list[str]:
+        """Sentences about what was done, and about what was not."""
+        points = self.run.points
+        done = sum(point.finished for point in points)
+        tried = [c for point in points for c in point.tried]
+        fine = sum(c.fine for c in tried)
+        rejected = sum(sum(point.rejected.values()) for point in points)
+        found = []
+        if done < len(points) and len(points) > 1:
+            begun = sum(bool(point.tried or point.generations) for point in points)
+            found.append(f"This run is not finished: {done} of {len(points)} points are, {begun} have begun.")
+        elif done < len(points):
+            of = "" if points[0].planned is None else f" of {points[0].planned}"
+            found.append(f"This run is not finished: {len(points[0].generations)}{of} generations are.")
+        if not tried:
+            found.append("No design has been evaluated yet.")
+        elif not fine:
+            found.append(f"None of the {len(tried):,} designs that were evaluated works; the reasons are below.")
+        else:
+            found.append(f"{len(tried):,} designs were evaluated; {fine:,} of them work.")
+        if rejected:
+            found.append(f"{rejected:,} proposals were rejected before they were evaluated.")
+        return [*found, *self.baseline_state()]
+
+    def baseline_state(self) -> list[str]:
+        point = self.winner or self.run.points[0]
+        if point.baseline is None:
+            return ["The baseline has not been evaluated yet." if point.wants_baseline else "There is no baseline."]
+        if not point.baseline.fine:
+            return [f"The baseline {point.baseline.name} cannot run: {point.baseline.reason}."]
+        return []
+
+    def result(self) -> dict[str, Any] | None:
+        if not self.winner or not self.shown:
+            return None
+        best, *others = [design.candidate for design in self.shown]
+        cards = []
+        for goal in GOALS:
+            against = others[0].values[goal] if others else None
+            cards.append(
+                {
+                    "name": title(goal),
+                    "value": value(goal, best.values[goal]),
+                    "ratio": "" if against is None else ratio(best.values[goal], against),
+                    "worse": against is not None and best.values[goal] > against,
+                    "base": "" if against is None else f"baseline {others[0].name}: {value(goal, against)}",
+                    "sought": goal in self.winner.goals,
+                }
+            )
+        return {
+            "cards": cards,
+            "given": self.winner.given,
+            "notes": self.notes(self.winner),
+            "networks": self.networks(),
+            "designs": self.designs(self.winner),
+        }
+
+    def notes(self, winner: Point) -> list[str]:
+        """Sentences about the winner."""
+        best = self.shown[0].candidate
+        goals = " and ".join([", ".join(map(title, winner.goals[:-1])), title(winner.goals[-1])]).removeprefix(" and ")
+        found = [f"{best.name} is the design with the least {goals}."]
+        if len(winner.goals) > 1:
+            of = f"one design is on the front of {goals}"
+            if len(winner.front) > 1:
+                of = f"{len(winner.front)} designs are on the front of {goals}, and it has the least EDP of them"
+            found = [f"{best.name} is shown here: {of}."]
+        if self.run.several:
+            how = "gains most over its baseline" if self.run.by_gain else "is the best of all points"
+            found.append(f"It belongs to the point {winner.name}, which {how}.")
+        if len(self.shown[0].totals) > 1:
+            means = "energy, latency and EDP are geometric means"
+            found.append(f"Over {len(self.shown[0].totals)} networks, {means}.")
+        if best.gap is None:
+            found.append("How far its mappings are from the best ones is not known.")
+        else:
+            within = f"within {best.gap:.2%} of the optimum" if best.gap else "proven optimal"
+            found.append(f"Every one of its mappings is {within}.")
+        return found
+
+    def networks(self) -> Table:
+        """Every network on the winner and on the baseline."""
+        keys = (("edp", "edp_js"), ("energy", "energy_pj"), ("latency", "latency_s"))
+        rows = [
+            [
+                entry["network"],
+                design.title,
+                *(value(goal, entry[key]) for goal, key in keys),
+                percent(entry["utilisation"]),
+                unit(entry["macs"], ""),
+            ]
+            for design in self.shown
+            for entry in design.totals
+        ]
+        rows.sort(key=lambda row: row[0])
+        return table(("network", "design", "EDP", "energy", "latency", "utilisation", "MACs"), rows, 2)
+
+    def designs(self, point: Point) -> Table:
+        """The designs that were given, or the front, or the best ones."""
+        goal = point.goals[0] if len(point.goals) == 1 else "edp"
+        if len(point.goals) == 1 or point.given:
+            listed = sorted((c for c in point.tried if c.fine), key=lambda c: c.values[goal])
+            listed = listed if point.given else listed[:_FEW_DESIGNS]
+            name = "Given designs" if point.given else "Best designs"
+        else:
+            # Some all along a front, not one end of it.
+            chosen = np.linspace(0, len(point.front) - 1, min(MOST_ROWS, len(point.front)))
+            listed = [point.front[round(i)] for i in chosen]
+            name = f"The front: {len(listed)} of {len(point.front)} designs"
+        base = point.baseline if point.baseline and point.baseline.fine else None
+        columns = ["design", *([] if point.given else ["choices"]), *map(title, GOALS)]
+        rows = []
+        for c in listed:
+            row = [c.name, *([] if point.given else [", ".join(choices(c))]), *(value(g, c.values[g]) for g in GOALS)]
+            rows.append(row + ([ratio(c.values[goal], base.values[goal])] if base else []))
+        columns += [f"{title(goal)} against baseline"] if base else []
+        return {**table(columns, rows, 1 if point.given else 2), "name": name}
+
+    def convergence(self) -> list[dict[str, Any]]:
+        if self.winner is None:
+            return []
+        if self.winner.given:
+            return self.places(figures.given(self.winner))
+        return self.places([figures.convergence(self.run, self.winner)])
+
+    def sweep(self) -> dict[str, Any] | None:
+        """Every point of a sweep and its best design."""
+        points = self.run.points
+        keys = list(points[0].label)
+        if not keys:
+            return None
+        goals = list(dict.fromkeys(goal for point in points for goal in point.goals))
+        if len(goals) > 1 and "edp" not in goals:
+            goals.append("edp")
+        rows = []
+        for point in points:
+            best, base = point.best, point.baseline
+            name = best.name if best else "no design works" if point.tried else "not begun"
+            name += "" if point.finished else " (not finished)"
+            fine = sum(c.fine for c in point.tried)
+            rows.append(
+                [
+                    *(said(point.label[key]) for key in keys),
+                    name + (" ★" if point is self.winner else ""),
+                    *(value(goal, best.values[goal]) if best else DASH for goal in goals),
+                    ratio(best.values[goals[-1]], base.values[goals[-1]]) if best and base and base.fine else "",
+                    f"{fine:,} of {len(point.tried):,}",
+                ]
+            )
+        columns = [
+            *keys,
+            "best design",
+            *map(title, goals),
+            f"{title(goals[-1])} against baseline",
+            "designs that work",
+        ]
+        listed = table(columns, rows, len(keys) + 1, most=1000)
+        return {"table": listed, "figures": self.places(figures.sweep(self.run))}
+
+    # ------------------------------------------------------------------------------------------------------ the design
+
+    def design(self) -> dict[str, Any] | None:
+        if not self.shown:
+            return None
+        sheets = [_figures_of(design.accelerator) for design in self.shown]
+        # Levels of the winner first; MACs, which all have, last.
+        parts = list(dict.fromkeys(part for sheet in sheets for part in sheet))
+        parts.sort(key=lambda part: part == "MAC unit")
+        rows = []
+        for part in parts:
+            names = list(dict.fromkeys(name for sheet in sheets for name in sheet.get(part, {})))
+            for i, name in enumerate(names):
+                figure = [sheet.get(part, {}).get(name, DASH) for sheet in sheets]
+                rows.append(["" if i else part, name, *figure])
+        chosen = self.shown[0].candidate.choices.items()
+        columns = ("part", "figure", *(design.title for design in self.shown))
+        return {
+            "drawings": [
+                {"title": design.title, "name": design.accelerator.name, "svg": draw(design.accelerator)}
+                for design in self.shown
+            ],
+            "datasheet": table(columns, rows, len(columns), most=1000),
+            "choices": table(("parameter", "value"), [[name, said(each)] for name, each in chosen], 2),
+            "mappings": bool(self.shown[0].costs),
+        }
+
+    def layers(self) -> list[dict[str, Any]]:
+        """Energy and latency of every layer, by network."""
+        found = []
+        for network, rows in self.shown[0].layers.items() if self.shown else ():
+            several = [(design, design.layers[network]) for design in self.shown if network in design.layers]
+            known = bool(self.shown[0].costs)
+            listed = f"{len(rows)} layers in the order in which they run" if known else "every shape once"
+            listed_figures = [figures.energy(several, listed), figures.latency(several)]
+            found.append({"network": network, "figures": self.places(listed_figures)})
+        return found
+
+    def roofline(self) -> list[dict[str, Any]]:
+        figure = figures.roofline([design for design in self.shown if design.costs])
+        return self.places([figure] if figure else [])
+
+    def nests(self) -> list[dict[str, Any]]:
+        """The loop nest of every shape, beside the baseline's."""
+        if not self.shown:
+            return []
+        best = self.shown[0]
+        found = []
+        for key, (row, places) in best.shapes.items():
+            nests = []
+            for design in self.shown:
+                if key in design.shapes:
+                    its = design.shapes[key][0]
+                    assert its.nest is not None
+                    nests.append({"title": design.title, "nest": its.nest.nest(), "facts": _facts(its)})
+            names = [f"{network}: {name}" if len(best.layers) > 1 else name for network, name in places]
+            found.append(
+                {
+                    "title": names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else ""),
+                    "operator": row.operator,
+                    "names": names if len(names) > 1 else [],
+                    "figures": f"{unit(row.energy_j, 'J')}, {unit(row.latency_s, 's')}",
+                    "nests": nests,
+                }
+            )
+        return found
+
+    def failures(self) -> Table | None:
+        """Rejected and infeasible designs, those of like reasons together."""
+        counted: Counter[tuple[str, str]] = Counter()
+        examples: dict[tuple[str, str], str] = {}
+
+        def count(status: str, reason: str, number: int) -> None:
+            key = (status, pattern(reason))
+            counted[key] += number
+            examples.setdefault(key, reason)
+
+        for point in self.run.points:
+            for reason, number in point.rejected.items():
+                # What is above the budget goes by the name of the quantity.
+                count("rejected", f"above the budget: {reason}" if reason.isidentifier() else reason, number)
+            for candidate in point.tried:
+                if not candidate.fine:
+                    count(candidate.status, candidate.reason, 1)
+        rows = [[key[0], examples[key], f"{number:,}"] for key, number in counted.most_common()]
+        return table(("status", "reason", "designs"), rows, 2) if rows else None
+
+
+def _figures_of(accelerator: SpatialAccelerator) -> dict[str, dict[str, str]]:
+    """What a datasheet says: figures by part."""
+    compute = accelerator.compute
+    found = {
+        # Names of levels have no spaces.
+        "whole design": {
+            "name": accelerator.name,
+            "node": f"{accelerator.node_nm:g} nm" if accelerator.node_nm else DASH,
+            "clock": f"{si(accelerator.clock_hz)}Hz",
+            "MACs": f"{accelerator.macs:,}, peak {unit(accelerator.macs * accelerator.clock_hz, 'MAC/s')}",
+            "on-chip memory": size_text(accelerator.on_chip_bytes),
+            "area": f"{accelerator.area_mm2:.4g} mm²",
+            "leakage": f"{accelerator.leakage_mw:.4g} mW",
+            "dataflow": accelerator.dataflow.name,
+        }
+    }
+    for level, instances in zip(accelerator.levels, accelerator.instances, strict=False):
+        each = f", {instances:,} instances" if instances > 1 else ""
+        found[level.name] = {
+            "capacity": size_text(level.capacity_bytes) + each,
+            "keeps": ", ".join(role for role in ROLES if role in level.keeps),
+            "bandwidth": bandwidth_text(level, accelerator.clock_hz),
+            "width": f"{level.width_bits} bit per access",
+            "access": f"read {level.read_energy_pj:.4g} pJ, write {level.fill_energy_pj:.4g} pJ",
+        }
+        if level.children > 1:
+            found[level.name]["fanout"] = "; ".join(axis_text(axis) for axis in level.fanout)
+    found["MAC unit"] = {
+        "widths": f"{compute.weight_bits} x {compute.input_bits} bit, sums of {compute.accumulator_bits} bit",
+        "energy": f"{compute.energy_pj:.4g} pJ",
+    }
+    return found
+
+
+def _facts(row: Row) -> str:
+    """What a layer costs and why, in a line."""
+    proof = ""
+    if row.gap is not None:
+        proof = f", within {row.gap:.2%} of the optimum" if row.gap else ", proven optimal"
+    costs = f"{unit(row.energy_j, 'J')}, {unit(row.latency_s, 's')}"
+    return f"{costs}, limited by {row.bottleneck}, utilisation {percent(row.utilisation)}{proof}"
