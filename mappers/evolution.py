@@ -29,6 +29,8 @@ def new_strategy(
         warnings.filterwarnings("ignore", message="Could not import matplotlib", category=UserWarning)
         import cma
 
+    # Asking twice before telling is what replaces samples that mean nothing.
+    warnings.simplefilter("ignore", cma.evolution_strategy.InjectionWarning)
     return cma.CMAEvolutionStrategy(
         start,
         sigma,

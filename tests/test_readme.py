@@ -76,6 +76,8 @@ def test_commands_run(command: str, tmp_path: Path) -> None:
         node = onnx.helper.make_node("Relu", ["x"], ["y"])
         graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
         (tmp_path / "model.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    if re.match(r"codesign (init|run|resume|compare|report) ", command):
+        pytest.skip("minutes; tests/experiments runs these commands")
     if command.startswith("codesign cost"):
         (saved,) = (other for other in _COMMANDS if "--save mapping.yaml" in other)
         assert _run(saved, tmp_path).returncode == 0

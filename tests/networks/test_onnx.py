@@ -108,8 +108,8 @@ def test_depthwise_and_one_dimensional(tmp_path):
     g.output(y, 1, 16, 5)
     conv, pool = g.load(tmp_path)
     assert conv.operator.kind == "depthwise"
-    assert str(conv.operator) == "depthwise(G16 Q25 S3)"
-    assert str(pool.operator) == "pool(K16 Q5 S5)"
+    assert str(conv.operator) == "depthwise(G16 Q25 S3 2Q)"
+    assert str(pool.operator) == "pool(K16 Q5 S5 5Q)"
 
 
 @pytest.mark.parametrize(

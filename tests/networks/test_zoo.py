@@ -54,7 +54,7 @@ def test_grouped_alexnet_layers_are_those_of_the_eyeriss_measurements():
         layer.name: layer.operator for layer in network if layer.name.startswith("conv") and layer.operator.macs
     }
     assert sum(op.macs for op in convolutions.values()) == 665_784_864  # 666 M in Chen et al., JSSC 2017
-    assert str(convolutions["conv1"]) == "conv2d(K96 C3 P55 Q55 R11 S11)"
+    assert str(convolutions["conv1"]) == "conv2d(K96 C3 P55 Q55 R11 S11 stride4)"
     assert str(convolutions["conv2"]) == "conv2d(G2 K128 C48 P27 Q27 R5 S5)"
     assert convolutions["conv5"].bound("G") == 2
 

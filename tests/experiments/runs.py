@@ -1,0 +1,28 @@
+"""A small experiment as text, and what a run found."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+EXPERIMENT = """\
+name: small
+seed: 5
+networks: ds_cnn
+hardware: {space: naas, budget: {like: eyeriss}}
+search: {optimiser: cma_es, population: 5, generations: 4}
+workers: {processes: 2}
+"""
+
+
+def found(folder: Path) -> tuple[object, ...]:
+    """Everything in a ledger that must not depend on what happened on the way."""
+    db = sqlite3.connect(folder / "ledger.sqlite")
+    queries = (
+        "SELECT point, generation, candidates, rejected, state FROM generations ORDER BY 1, 2",
+        "SELECT point, digest, choices, datasheet, status, edp_js, energy_pj, latency_s, area_mm2 FROM candidates "
+        "ORDER BY 1, 2",
+        "SELECT digest, position, layers.energy_pj, mapping FROM layers JOIN candidates ON id = candidate "
+        "ORDER BY 1, 2",
+    )
+    return tuple(db.execute(query).fetchall() for query in queries)

@@ -1,0 +1,184 @@
+"""Runs that are killed, damaged or disturbed find what an undisturbed one finds."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from runs import EXPERIMENT, found
+
+from codesign.experiments import run
+from codesign.experiments.ledger import Ledger, LedgerError
+from codesign.experiments.sheet import Experiment
+
+
+def codesign(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "codesign", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+
+
+def test_workers_change_nothing(experiment: Path, tmp_path: Path, undisturbed: tuple[object, ...]) -> None:
+    run.start(run.with_workers(Experiment.load(experiment), 1), tmp_path / "one")
+    assert found(tmp_path / "one") == undisturbed
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_result(
+    experiment: Path, tmp_path: Path, undisturbed: tuple[object, ...]
+) -> None:
+    folder, moments = tmp_path / "run", random.Random(1)
+    finished = 0
+    for attempt in range(10):
+        command = ["resume", folder] if (folder / "ledger.sqlite").exists() else ["run", experiment, "--out", folder]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "codesign", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(moments.uniform(0.8, 2.2))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (folder / "ledger.sqlite").exists():
+            with Ledger(folder, write=False) as ledger:
+                kept = len(ledger.objectives(0))
+            assert kept >= finished, attempt
+            finished = kept
+    done = codesign("resume", folder) if folder.exists() else codesign("run", experiment, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    assert found(folder) == undisturbed
+
+
+def test_a_worker_that_dies_is_replaced(experiment: Path, tmp_path: Path, undisturbed: tuple[object, ...]) -> None:
+    folder = tmp_path / "run"
+    process = subprocess.Popen([sys.executable, "-m", "codesign", "run", str(experiment), "--out", str(folder)])
+    killed = 0
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        for worker in _workers(process.pid)[:1] if killed < 2 else []:
+            time.sleep(0.2 * killed)
+            try:
+                os.kill(worker, signal.SIGKILL)
+                killed += 1
+            except ProcessLookupError:
+                pass
+        time.sleep(0.1)
+    assert process.wait(timeout=60) == 0
+    assert killed >= 1
+    assert found(folder) == undisturbed
+
+
+def _workers(parent: int) -> list[int]:
+    """Processes of a pool that a process has started."""
+    listed = subprocess.run(["ps", "-wweo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
+    return [int(pid) for pid, ppid, args in rows if int(ppid) == parent and "spawn_main" in args]
+
+
+def test_a_truncated_ledger_is_rebuilt(experiment: Path, tmp_path: Path, undisturbed: tuple[object, ...]) -> None:
+    folder = tmp_path / "run"
+    run.start(Experiment.load(experiment), folder)
+    ledger = folder / "ledger.sqlite"
+    ledger.write_bytes(ledger.read_bytes()[:20_000])
+    with pytest.raises(LedgerError, match=r"is damaged .* rebuilds it from the journal"):
+        Ledger(folder, write=False)
+    repaired = run.resume(folder)
+    assert repaired is not None
+    assert "rebuilt from the journal" in repaired
+    assert found(folder) == undisturbed
+    assert (folder / "damaged-ledger.sqlite").exists()
+    # The last line of the journal was being written when it was killed, and the database is gone.
+    journal = folder / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-100])
+    for file in folder.glob("ledger.sqlite*"):
+        file.unlink()
+    run.resume(folder)
+    assert found(folder) == undisturbed
+
+
+def test_one_folder_takes_one_run_at_a_time(experiment: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run.start(Experiment.load(experiment), folder)
+    with pytest.raises(LedgerError, match="there is a run in this folder already"):
+        run.start(Experiment.load(experiment), folder)
+    with Ledger(folder), pytest.raises(LedgerError, match="another process is running"):
+        run.resume(folder)
+    with pytest.raises(LedgerError, match="there is no run"):
+        run.resume(tmp_path)
+
+
+@pytest.mark.parametrize("which", ["experiment.yaml", "run/experiment.yaml"])
+def test_a_changed_experiment_is_refused_with_the_difference(experiment: Path, tmp_path: Path, which: str) -> None:
+    run.start(Experiment.load(experiment), tmp_path / "run")
+    (tmp_path / which).write_text(EXPERIMENT.replace("processes: 2", "processes: 1"))
+    run.resume(tmp_path / "run")
+    (tmp_path / which).write_text(EXPERIMENT.replace("seed: 5", "seed: 6"))
+    done = codesign("resume", tmp_path / "run")
+    assert done.returncode == 2
+    assert "-seed: 5" in done.stderr
+    assert "+seed: 6" in done.stderr
+
+
+def test_a_sweep_over_given_designs(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "name: sweep\nnetworks: [{network: ds_cnn, options: {batch: 1}}]\n"
+        "hardware: {accelerators: [eyeriss, nvdla_64]}\n"
+        "sweep: {over: {'networks[0].options.batch': [1, 2, 4]}}\n"
+    )
+    done = codesign("run", path, "--out", tmp_path / "run", "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("batch=") == 3
+    with Ledger(tmp_path / "run", write=False) as ledger:
+        energies = [{k: r["objectives"]["energy"] for k, r in ledger.objectives(point).items()} for point in range(3)]
+    assert all(len(each) == 2 for each in energies)
+    for key in energies[0]:
+        assert energies[0][key] < energies[1][key] < energies[2][key]
+
+
+def test_several_objectives_give_a_front(tmp_path: Path) -> None:
+    path = tmp_path / "front.yaml"
+    text = EXPERIMENT.replace("cma_es", "nsga2") + "objective: [energy, latency, area]\n"
+    path.write_text(text)
+    run.start(Experiment.load(path), tmp_path / "run")
+    with Ledger(tmp_path / "run", write=False) as ledger:
+        assert len(ledger.generations(0)) == 4
+    path.write_text(EXPERIMENT + "objective: [energy, latency]\n")
+    assert "cma_es takes one objective; for several: nsga2, random" in codesign("run", path).stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("seed: 5", "seed: -1", "experiment.yaml:2:7: seed: must be >= 0 (got -1)"),
+        ("ds_cnn", "ds_cn", "experiment.yaml:3:11: networks[0]: unknown network 'ds_cn': did you mean ds_cnn?"),
+        ("like: eyeriss", "like: eyeris", "hardware.budget.like: unknown accelerator 'eyeris': did you mean eyeriss?"),
+        ("like: eyeriss", "like: eyeriss, macs: 4", "the naas space needs at least 8 macs"),
+        ("cma_es", "cmaes", "search.optimiser: must be one of cma_es, nsga2, genetic, random: did you mean cma_es?"),
+        ("space: naas, ", "", "hardware: give one of accelerators, space and design (got none)"),
+        (
+            "eyeriss}}",
+            "eyeriss}, pin: {global_bufer.banks: 4}}",
+            "pin: no parameter 'global_bufer.banks': did you mean",
+        ),
+        ("name: small", "name: ../../etc/x", "name: must match"),
+        ("seed: 5", "seed: !!python/object:os.system 5", "tags are not allowed"),
+        ("seed: 5", "seed: 5\nsweep: {over: {sed.x: [1]}}", "no 'sed' in the file"),
+        ("seed: 5", "seed: 5\nsweep: {over: {seed: [1, -2]}}", "seed: must be >= 0 (got -2) (at seed=-2)"),
+    ],
+)
+def test_bad_experiments(experiment: Path, old: str, new: str, expected: str) -> None:
+    experiment.write_text(EXPERIMENT.replace(old, new))
+    done = codesign("run", experiment)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_template_is_a_valid_experiment(tmp_path: Path) -> None:
+    path = tmp_path / "new.yaml"
+    assert codesign("init", path).returncode == 0
+    assert Experiment.load(path).points[0].space is not None
+    assert "exists already" in codesign("init", path).stderr
