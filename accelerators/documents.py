@@ -57,11 +57,10 @@ class Document:
 
     def problem(self, path: Path_, rule: str, key: bool = False) -> str:
         """An error line for a path; the place is that of the nearest part that exists."""
-        places = {**self.places, **self.key_places} if key else self.places
         at = path
-        while at and at not in places:
+        while at and at not in self.places and not (key and at in self.key_places):
             at = at[:-1]
-        line, column = places.get(at, (1, 1))
+        line, column = (self.key_places.get(at) if key else None) or self.places.get(at, (1, 1))
         text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
         return f"{self.name}:{line}:{column}: {text + ': ' if text else ''}{rule}"
 
@@ -84,7 +83,12 @@ def read(path: Path | str) -> Document:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DocumentError([f"{path}: must be at most {_MOST_BYTES} bytes (got {path.stat().st_size})"])
-        text = path.read_text(encoding="utf-8")
+        # Devices have no size, and no end.
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise DocumentError([f"{path}: must be at most {_MOST_BYTES} bytes"])
+        text = content.decode("utf-8")
     except OSError as error:
         raise DocumentError([f"{path}: cannot be read: {error.strerror or error}"]) from error
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from codesign.reports.tables import counts_table, layer_table, si, summary_table
 
@@ -230,10 +232,9 @@ def map_layer(
             image_format(plot)
         except ValueError as error:
             raise _RefusedError(str(error)) from None
-    if compare and (save or timeloop or mapper):
-        raise _RefusedError(
-            "--compare runs all mappers and keeps no mapping: leave out --mapper, --save and --timeloop"
-        )
+    if compare and (save or timeloop or mapper or pad or evaluations):
+        text = "--compare runs all mappers on the operator as it is, for a time, and keeps no mapping"
+        raise _RefusedError(f"{text}: leave out --mapper, --evaluations, --pad, --save and --timeloop")
     if len(candidates) > 1 and (plot or save or timeloop):
         raise _RefusedError("--plot, --save and --timeloop take one accelerator")
     for path in (plot, save):
@@ -249,7 +250,7 @@ def map_layer(
     for accelerator in candidates:
         title = f"{layer} on {accelerator.name}"
         if compare:
-            console.rule(title)
+            console.rule(Text(title))
             _compare(accelerator, operator, goal, time_limit or 2.0, seed, bypass, plot)
             continue
         try:
@@ -271,7 +272,7 @@ def map_layer(
             raise _RefusedError(str(error)) from None
         if isinstance(result, Infeasible):
             raise _RefusedError(f"{accelerator.name} cannot run {layer}: {result}")
-        console.rule(title)
+        console.rule(Text(title))
         console.print(f"{operator}, {si(operator.macs)}MACs", highlight=False)
         if result.bounds:
             padded = ", ".join(f"{dim} to {n}" for dim, n in result.bounds.items())
@@ -374,6 +375,7 @@ def _compare(
     from codesign.reports.comparison import comparison_plot, comparison_table
     from mappers import MAPPERS, Mapspace
     from mappers.compare import compare
+    from mappers.search import why_none
 
     try:
         space = Mapspace(Problem(accelerator, operator), bypass=bypass)
@@ -389,6 +391,8 @@ def _compare(
             seed=seed,
             report=lambda name, spent: report(name, round(1000 * spent), 1000),
         )
+    if comparison.certificate and comparison.certificate.proven and not math.isfinite(comparison.certificate.value):
+        raise _RefusedError(f"{accelerator.name} cannot run {operator}: {why_none(space)}")
     console = _console()
     console.print(comparison_table(comparison))
     console.print(f"space: {comparison.size:.4g} mappings", highlight=False)
@@ -417,7 +421,7 @@ def cost(
     console = _console()
     refused = False
     for title, result in mappings.costs(file, _accelerators(on) if on else None, layer or ()):
-        console.rule(title)
+        console.rule(Text(title))
         if isinstance(result, Infeasible):
             console.print(str(result), markup=False, highlight=False)
             refused = True
@@ -729,6 +733,8 @@ def _writable_file(path: Path) -> None:
     """Refuse a file that cannot be written before the work is done."""
     if path.is_dir():
         raise _RefusedError(f"{path}: cannot be written: it is a folder")
+    if path.exists() and not path.is_file():
+        raise _RefusedError(f"{path}: cannot be written: it is no regular file")
     part = path.with_name(f".{path.name}.part")
     try:
         part.touch()
@@ -749,6 +755,9 @@ def _writable_folder(path: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Write a whole file or nothing: a run that is killed leaves the file of an earlier one as it was."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise _RefusedError(f"{path}: cannot be written: it is no regular file")
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from accelerators.spatial.kernels.arrays import AXES, MappingArrays, select
 from mappers.kernels.encodings import EncodingArrays, decode_importance, decode_index
-from mappers.mapspace import Mapspace
+from mappers.mapspace import Mapspace, divisors_of
 
 
 class Encoding(ABC):
@@ -290,9 +290,3 @@ class IndexEncoding(Encoding):
                     return
                 vector[self._arrays.tile[level, d]] = (fitting.index(taken) + 0.5) / len(fitting)
                 left[d] //= taken
-
-
-def divisors_of(number: int) -> list[int]:
-    """Divisors in ascending order."""
-    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
-    return small + [number // n for n in reversed(small) if n * n != number]

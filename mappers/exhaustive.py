@@ -13,7 +13,7 @@ from accelerators.spatial.kernels.arrays import MappingArrays, select
 from accelerators.spatial.problem import BatchResult
 from mappers._base import Mapper, Objective, SpaceTooLargeError
 from mappers.kernels.enumeration import enumerate_batch, new_odometer, start
-from mappers.mapspace import Mapspace
+from mappers.mapspace import Mapspace, divisors_of
 
 _BATCH = 2048
 
@@ -67,12 +67,13 @@ def _splits(space: Mapspace, d: int) -> NDArray[np.int64]:
     arrays = space.arrays
     found = np.ones((1, 0), np.int64)
     left = np.array([int(space.problem.operator_arrays.bounds[d])])
+    divisors = divisors_of(int(left[0]))
     for slot, size in enumerate(arrays.axis_sizes.tolist()):
         least, most = int(arrays.min_factors[slot, d]), int(arrays.max_factors[slot, d])
         if slot >= len(space.problem.accelerator.levels):
             most = min(most, size)
         grown, rest = [], []
-        for factor in range(least, min(most, int(left.max(initial=0))) + 1):
+        for factor in (n for n in divisors if least <= n <= most):
             whole = left % factor == 0
             if whole.any():
                 grown.append(np.column_stack([found[whole], np.full(whole.sum(), factor)]))

@@ -32,6 +32,12 @@ def prime_factors(number: int) -> list[int]:
     return factors + [number] * (number > 1)
 
 
+def divisors_of(number: int) -> list[int]:
+    """Divisors in ascending order."""
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return small + [number // n for n in reversed(small) if n * n != number]
+
+
 class Mapspace:
     """All perfect factorisations x loop orders x unrollings (x bypass choices) of a problem under its constraints.
 
@@ -61,7 +67,7 @@ class Mapspace:
         if not (space.min_factors[:, d] > 1).any():
             return
         bound = int(self.problem.operator_arrays.bounds[d])
-        divisors = [n for n in range(1, bound + 1) if bound % n == 0]
+        divisors = divisors_of(bound)
         slots = [int(slot) for slot in np.nonzero(space.min_factors[:, d] > 1)[0]]
         options = []
         for slot in slots:
@@ -267,7 +273,7 @@ class Mapspace:
         space = self.arrays
         levels = len(self.problem.accelerator.levels)
         bound = int(self.problem.operator_arrays.bounds[d])
-        divisors = [n for n in range(1, bound + 1) if bound % n == 0]
+        divisors = divisors_of(bound)
         # {(what is left of the bound, factors on the axes so far, loops so far): number}
         states: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {(bound, (), ()): 1}
         for slot, size in enumerate(space.axis_sizes.tolist()):

@@ -53,6 +53,8 @@ _STEP = 16
 #: Most nodes of a lattice, and most unrollings: beyond, tables would not fit a small machine's memory.
 MAX_NODES = 4_000_000
 MAX_UNROLLINGS = 4_000_000
+#: Most that the tables of all choices of what levels keep may take; few of them are as large as this counts.
+_MOST_TABLE_BYTES = 8e9
 _POOL = 40_000
 _ORDERS_PER_LEVEL = 4096
 _BATCH = 256
@@ -394,6 +396,15 @@ class BranchAndBound:
                 cycles=np.zeros(_BATCH, np.int64),
             )
         )
+        if levels > 1:
+            # Every choice of what levels keep may have tables of its own, over all tiles of every level.
+            table_bytes = 2 ** len(space.arrays.free_keep) * levels * self.lattice.size * 16
+            if table_bytes > _MOST_TABLE_BYTES:
+                choices = f"2^{len(space.arrays.free_keep)} choices of what levels keep"
+                raise SpaceTooLargeError(
+                    f"{problem.padded} on {problem.accelerator.name} has {choices} and {self.lattice.size} tile sizes: "
+                    "too many for the optimal mapper's tables"
+                )
         keeps = self._keeps() if levels > 1 else ()
         found = [pattern for keep in keeps for pattern in self._patterns(keep)]
         self.patterns = sorted(found, key=lambda pattern: pattern.bound)

@@ -91,7 +91,7 @@ class Problem:
             raise InfeasibleError(
                 Infeasible(
                     "overflow",
-                    f"counts of {self.padded} may leave 64 bits ({self.padded.iterations:.3g} iterations)",
+                    f"counts of {self.padded} may leave 64 bits ({_short(self.padded.iterations)} iterations)",
                     {"what": str(self.padded)},
                 )
             )
@@ -319,3 +319,8 @@ class Problem:
                 {"name": "min_utilisation", "macs": first, "least": second},
             )
         raise AssertionError(f"status {status} is not a reason")
+
+
+def _short(number: int) -> str:
+    """A number that may be too large for a float."""
+    return f"{number:.3g}" if number < 10**300 else f"about 10^{math.floor(number.bit_length() * math.log10(2))}"

@@ -200,3 +200,33 @@ def test_lists() -> None:
 )
 def test_refusals(arguments: tuple[str, ...], expected: str) -> None:
     assert expected in refused(*arguments)
+
+
+def test_equally_fast_mappings_go_to_the_least_energy_with_bypass_too(tiny: Path) -> None:
+    layer = "matmul(P=1,K=48,C=64)"
+    energies = []
+    for mapper in ([], ["--mapper", "optimal"]):
+        out = ran("map", layer, "--on", tiny, "--objective", "latency", "--bypass", *mapper)
+        found = re.search(r"^energy (\S+ \wJ)  latency (\d+) cycles", out, re.MULTILINE)
+        assert found
+        energies.append(found.groups())
+    assert energies[0] == energies[1]
+
+
+def test_compare_without_any_valid_mapping_is_refused(tiny: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("levels:\n  RF: {factors: {P: 8, Q: 8, C: 8}}\n")
+    done = codesign("map", LAYER, "--on", tiny, "--constraints", mine, "--compare", "--time-limit", 0.05)
+    assert done.returncode == 2
+    assert "RF.factors leaves no valid mapping" in done.stderr
+
+
+def test_devices_are_no_files(tmp_path: Path) -> None:
+    assert "must be at most 1000000 bytes" in refused("cost", "/dev/zero")
+    assert "it is no regular file" in refused("map", LAYER, "--on", "eyeriss", "--save", "/dev/null")
+    link, target = tmp_path / "link.yaml", tmp_path / "target.yaml"
+    link.symlink_to(target)
+    target.touch()
+    ran("map", LAYER, "--on", "eyeriss", "--save", link)
+    assert link.is_symlink()
+    assert "accelerator: eyeriss" in target.read_text()

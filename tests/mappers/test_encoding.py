@@ -15,8 +15,8 @@ from accelerators.spatial.constraints import Constraints, LevelConstraint, Spati
 from accelerators.spatial.kernels.arrays import FACTORS, MappingArrays, select
 from accelerators.spatial.problem import Problem
 from mappers import Mapspace
-from mappers.encoding import Encoding, ImportanceEncoding, IndexEncoding, divisors_of
-from mappers.mapspace import prime_factors
+from mappers.encoding import Encoding, ImportanceEncoding, IndexEncoding
+from mappers.mapspace import divisors_of, prime_factors
 from mappers.testing import small_array
 
 ENCODINGS: tuple[type[Encoding], ...] = (ImportanceEncoding, IndexEncoding)
