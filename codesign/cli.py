@@ -351,14 +351,12 @@ def _restricted(candidates: list[SpatialAccelerator], constraints: str | None) -
 
 
 def _mapper(name: str | None) -> Any:
-    if name is None:
-        return None
-    from accelerators.suggestions import did_you_mean
-    from mappers import MAPPERS
+    from mappers.search import mapper_of
 
-    if name not in MAPPERS:
-        raise _RefusedError(f"--mapper must be one of {', '.join(MAPPERS)} (got {name!r}){did_you_mean(name, MAPPERS)}")
-    return MAPPERS[name]
+    try:
+        return mapper_of(name)
+    except ValueError as error:
+        raise _RefusedError(f"--{error}") from None
 
 
 def _compare(

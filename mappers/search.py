@@ -125,7 +125,7 @@ def map_operator(
     there is no valid mapping, or none was found. Raises ValueError for an unknown objective or mapper, for limits below
     one and for wrong constraints, and :class:`SpaceTooLargeError` for spaces that the mapper asked for cannot take in.
     """
-    mapper = _mapper_of(mapper)
+    mapper = mapper_of(mapper)
     if isinstance(constraints, str | Path):
         constraints = constraint_files.load(constraints).resolve(accelerator)
     if objective not in OBJECTIVES:
@@ -191,7 +191,8 @@ def map_operator(
     )
 
 
-def _mapper_of(mapper: MapperFactory | str | None) -> MapperFactory | None:
+def mapper_of(mapper: MapperFactory | str | None) -> MapperFactory | None:
+    """The mapper that a name means; raises ValueError for an unknown one."""
     if not isinstance(mapper, str):
         return mapper
     from mappers import MAPPERS

@@ -25,12 +25,6 @@ class PointSummary:
     best: dict[str, tuple[str, dict[str, float]]]
     baseline: dict[str, float] | None
 
-    def gain(self, objective: str) -> float | None:
-        """How many times lower than the baseline's an objective is."""
-        if self.baseline is None or objective not in self.best:
-            return None
-        return self.baseline[objective] / self.best[objective][1][objective]
-
 
 def summaries(folder: Path) -> Iterator[PointSummary]:
     """Every point of the run in a folder; raises :class:`~codesign.experiments.ledger.LedgerError`."""

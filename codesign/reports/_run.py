@@ -31,12 +31,12 @@ from accelerators.spatial.model import evaluate
 from accelerators.spatial.streaming import stream
 from codesign.evaluation import LayerCost, NetworkCost
 from codesign.experiments.ledger import Ledger
+from codesign.experiments.run import BASELINE
 from codesign.experiments.sheet import ExperimentSheet, load_network
 from codesign.networks import Network, NetworkError
 from codesign.reports.tables import si
 from codesign.search.pareto import front
 
-_BASELINE = "baseline"
 _FRONT_PART = 500
 _T = TypeVar("_T")
 
@@ -268,12 +268,12 @@ def _point(
     generations: Mapping[int, Mapping[str, Any]],
 ) -> Point:
     kept = tuple(tuple(found[digest] for digest in g["candidates"] if digest in found) for g in generations.values())
-    known = {c.digest for c in itertools.chain.from_iterable(kept)} | {_BASELINE}
+    known = {c.digest for c in itertools.chain.from_iterable(kept)} | {BASELINE}
     rejected: Counter[str] = Counter()
     for generation in generations.values():
         rejected.update(generation["rejected"])
     rest = tuple(c for digest, c in found.items() if digest not in known)
-    return Point(index, label, sheet, kept, rest, dict(rejected), found.get(_BASELINE))
+    return Point(index, label, sheet, kept, rest, dict(rejected), found.get(BASELINE))
 
 
 def _winner(points: Sequence[Point]) -> tuple[Point | None, bool]:

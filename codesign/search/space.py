@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -363,8 +363,3 @@ def _range(name: str, value: Mapping[str, Any]) -> Range:
     factors = [UNITS[kind][unit] for unit in units]
     low, high, step = (number * factor for number, factor in zip(numbers, factors, strict=True))
     return Range(name, low, high, step, scale == "log", next(iter(UNITS[kind])))
-
-
-def budget_names() -> tuple[str, ...]:
-    """The quantities that a budget may limit."""
-    return tuple(field.name for field in fields(Budget))

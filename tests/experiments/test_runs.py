@@ -131,6 +131,12 @@ def test_a_sweep_over_given_designs(tmp_path: Path) -> None:
     done = codesign("run", path, "--out", tmp_path / "run", "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("batch=") == 3
+    table = codesign("compare", tmp_path / "run")
+    assert table.returncode == 0
+    assert table.stdout.splitlines() == done.stdout.splitlines()[: len(table.stdout.splitlines())]
+    (tmp_path / "run" / "report.html").unlink()
+    assert codesign("report", tmp_path / "run").returncode == 0
+    assert (tmp_path / "run" / "report.html").exists()
     with Ledger(tmp_path / "run", write=False) as ledger:
         energies = [{k: r["objectives"]["energy"] for k, r in ledger.objectives(point).items()} for point in range(3)]
     assert all(len(each) == 2 for each in energies)
