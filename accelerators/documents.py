@@ -26,6 +26,7 @@ from accelerators.suggestions import did_you_mean
 _MOST_BYTES = 1_000_000
 _MOST_NODES = 100_000
 _DEEPEST = 40
+_LARGEST_INTEGER = 2**63 - 1
 _TAG = "tag:yaml.org,2002:"
 
 Path_ = tuple[str | int, ...]
@@ -140,15 +141,23 @@ class _Reader:
         if isinstance(node, SequenceNode) and tag == "seq":
             return [self.value(child, (*path, i)) for i, child in enumerate(node.value)]
         if isinstance(node, ScalarNode) and tag in ("str", "int", "float", "bool", "null"):
-            try:
-                return self.constructor.construct_object(node)
-            except (ValueError, YAMLError):
-                self.problems.append(self.document.problem(path, f"must be a {tag} (got {node.value!r})"))
-                return None
+            return self._scalar(node, tag, path)
         if isinstance(node, ScalarNode) and tag in ("timestamp", "value", "merge"):
             return node.value
         self.problems.append(self.document.problem(path, f"tags are not allowed (got {node.tag})"))
         return None
+
+    def _scalar(self, node: ScalarNode, tag: str, path: Path_) -> Any:
+        try:
+            value = self.constructor.construct_object(node)
+        except (ValueError, YAMLError):
+            self.problems.append(self.document.problem(path, f"must be a {tag} (got {_short(node.value)})"))
+            return None
+        if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+            self.problems.append(self.document.problem(path, f"must fit 64 bits (got {_short(node.value)})"))
+        if isinstance(value, str) and not _is_unicode(value):
+            self.problems.append(self.document.problem(path, f"must be text without lone surrogates (got {value!a})"))
+        return value
 
     def _mapping(self, node: MappingNode, path: Path_) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -157,6 +166,11 @@ class _Reader:
             place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             if not isinstance(key, str):
                 self.problems.append(self.document.problem(path, "keys must be text"))
+                continue
+            if not _is_unicode(key):
+                self.problems.append(
+                    self.document.problem(path, f"keys must be text without lone surrogates (got {key!a})")
+                )
                 continue
             at = (*path, key)
             if key in result:
@@ -167,6 +181,11 @@ class _Reader:
             self.document.key_places[at] = place
             result[key] = self.value(value_node, at)
         return result
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be printed: YAML's escapes can write halves of surrogate pairs."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _rule(details: ErrorDetails, model: type[pydantic.BaseModel]) -> str:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from accelerators.suggestions import did_you_mean
 
@@ -55,7 +55,7 @@ class Tensor:
         return tuple(1 + sum(c * (tile.get(dim, 1) - 1) for dim, c in rank) for rank in self.ranks)
 
 
-def _distinct_sums(rank: Rank, bounds: Mapping[str, int]) -> int:
+def distinct_sums(rank: Iterable[tuple[Any, int]], bounds: Mapping[Any, int]) -> int:
     """Number of distinct values of an affine sum over a box of indices.
 
     Two dimensions: a value is shared by a chain (i, j), (i + b, j - a), .. with a, b the coprime coefficients, so there
@@ -109,8 +109,8 @@ class Operator:
         if len(self._by_dim) != len(self.bounds):
             yield f"dimensions must differ (got {[dim for dim, _ in self.bounds]})"
         for dim, bound in self.bounds:
-            if not isinstance(bound, int) or bound < 1:
-                yield f"bound of {dim} must be an integer >= 1 (got {bound!r})"
+            if not _is_count(bound):
+                yield f"bound of {dim} must be an integer >= 1 of at most 62 bits (got {_short(bound)})"
         if [t.role for t in self.tensors].count("outputs") != 1 or self.tensors[-1].role != "outputs":
             yield f"exactly one tensor, the last, must have the role outputs (got {[t.role for t in self.tensors]})"
         if len({t.name for t in self.tensors}) != len(self.tensors):
@@ -123,8 +123,9 @@ class Operator:
                 yield f"a dimension may occur in one rank of a tensor only (got {dim} twice in {tensor.name})"
             for rank in tensor.ranks:
                 for dim, coefficient in rank:
-                    if not isinstance(coefficient, int) or coefficient < 1:
-                        yield f"coefficient of {dim} in {tensor.name} must be an integer >= 1 (got {coefficient!r})"
+                    if not _is_count(coefficient):
+                        rule = "must be an integer >= 1 of at most 62 bits"
+                        yield f"coefficient of {dim} in {tensor.name} {rule} (got {_short(coefficient)})"
             if tensor.bits is not None and not 1 <= tensor.bits <= 1024:
                 yield f"bits of {tensor.name} must be in 1..1024 (got {tensor.bits!r})"
 
@@ -174,7 +175,7 @@ class Operator:
         Less than :meth:`words` where a stride skips positions (a 1x1 kernel with stride 2). Ranks share no dimension,
         so the touched points are the product of the distinct coordinates per rank.
         """
-        return math.prod(_distinct_sums(rank, self._by_dim) for rank in tensor.ranks)
+        return math.prod(distinct_sums(rank, self._by_dim) for rank in tensor.ranks)
 
     @property
     def weight_words(self) -> int:
@@ -205,6 +206,15 @@ class Operator:
                 steps = {dim: step for dim, step in steps.items() if dim not in dims}
         words += [f"{step}{dim}" for dim, step in steps.items() if self.bound(dim) > 1]
         return f"{self.kind}({' '.join(words) or '1'})"
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**62
+
+
+def _short(value: object) -> str:
+    # Python itself refuses to print integers of many digits.
+    return f"one of {value.bit_length()} bits" if isinstance(value, int) and abs(value) >= 2**62 else repr(value)
 
 
 def _pair(value: int | Sequence[int], what: str) -> tuple[int, int]:
@@ -370,6 +380,7 @@ def _streamed(kind: str, rows: int, length: int, passes: int, operands: int = 1)
 
 
 _SETTING = re.compile(r"(?P<name>[A-Za-z_]+)=?(?P<value>[0-9]+)")
+_MOST_DIGITS = 18
 _WRITTEN = re.compile(r"\s*(?P<kind>[a-z]\w*)\s*\((?P<settings>.*)\)\s*")
 _BUILDERS: dict[str, Callable[..., Operator]] = {
     "conv2d": conv2d,
@@ -398,6 +409,9 @@ def parse_operator(text: str) -> Operator | None:
         setting = _SETTING.fullmatch(word)
         if not setting or setting["name"] in settings:
             raise ValueError(f"{match['kind']}: settings are NAME=NUMBER, each once (got {word!r})")
+        if len(setting["value"]) > _MOST_DIGITS:
+            rule = f"{setting['name']} must have at most {_MOST_DIGITS} digits"
+            raise ValueError(f"{match['kind']}: {rule} (got {len(setting['value'])})")
         settings[setting["name"]] = int(setting["value"])
     parameters = inspect.signature(build).parameters
     printed = bool(settings) and "=" not in match["settings"]

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 _MOST_LINES = 40
+#: Of integers in files: what the kernels count with, with room for products.
+LARGEST = 2**40
 
 
 class BadInputError(Exception):
@@ -40,10 +42,21 @@ def read_text(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """A JSON document, maybe gzipped."""
+    return parse_json(path, read_text(path))
+
+
+def parse_json(path: Path, text: str) -> Any:
+    """Parse JSON without its extensions (NaN, Infinity)."""
+
+    def refuse(constant: str) -> None:
+        raise BadInputError(f"{path}: numbers must be finite (got {constant})")
+
     try:
-        return json.loads(read_text(path))
+        return json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise BadInputError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{path}: not valid JSON: {str(error).partition(';')[0]}") from error
 
 
 def fields(where: object, value: Any, wanted: dict[str, type]) -> dict[str, Any]:
@@ -53,8 +66,10 @@ def fields(where: object, value: Any, wanted: dict[str, type]) -> dict[str, Any]
     for key, kind in wanted.items():
         if key not in value:
             raise BadInputError(f"{where}: {key} is missing")
-        if not isinstance(value[key], kind):
+        if not isinstance(value[key], kind) or (kind is not bool and isinstance(value[key], bool)):
             raise BadInputError(f"{where}: {key} must be a {kind.__name__} (got {type(value[key]).__name__})")
+        if kind is int and not -LARGEST <= value[key] <= LARGEST:
+            raise BadInputError(f"{where}: {key} must be at most {LARGEST:,}")
     return value
 
 

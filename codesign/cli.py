@@ -19,7 +19,7 @@ from rich.text import Text
 from codesign.reports.tables import counts_table, layer_table, si, summary_table
 
 if TYPE_CHECKING:
-    from accelerators.costs import Cost
+    from accelerators.costs import Cost, Infeasible
     from accelerators.operators import Operator
     from accelerators.spatial.architecture import SpatialAccelerator
     from codesign.evaluation import Evaluation
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 #: Options that take several values: ``--on a b`` is read as ``--on a --on b``.
 _SEVERAL = ("--on",)
+#: Of a number on the command line.
+_MOST_DIGITS = 18
 #: Units in which mappers score.
 _UNITS = {"edp": "pJ x cycles", "energy": "pJ", "latency": "cycles"}
 
@@ -54,7 +56,7 @@ Restriction = Annotated[
 ]
 Pad = Annotated[bool, typer.Option("--pad", help="let mappings pad bounds that the array does not divide")]
 Bypass = Annotated[bool, typer.Option("--bypass", help="let mappings skip levels")]
-Batch = Annotated[int | None, typer.Option(help="batch size", min=1)]
+Batch = Annotated[int | None, typer.Option(help="batch size", min=1, max=10**_MOST_DIGITS)]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="network option, e.g. sequence=384")
 ]
@@ -69,13 +71,22 @@ class _RefusedError(Exception):
 
 
 def main() -> NoReturn:
-    """Entry point: runs a command, and turns every refusal into one message and exit code 2."""
+    """Entry point: runs a command.
+
+    Exit code 1: an accelerator cannot run what it was asked to. 2: the request itself is wrong; the message says where.
+    """
     from accelerators.costs import InfeasibleError
     from accelerators.documents import DocumentError
     from codesign.networks import NetworkError
 
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed by the caller; files are still written
     try:
-        app(_repeat_options(sys.argv[1:]))
+        try:
+            app(_repeat_options(sys.argv[1:]))
+        finally:
+            # Here, where a full disk or a closed pipe can still be reported.
+            sys.stdout.flush()
     except (_RefusedError, DocumentError, NetworkError, InfeasibleError) as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
@@ -83,6 +94,10 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        # What is left in the buffer cannot be written either.
+        os._exit(2)
     sys.exit(0)
 
 
@@ -247,11 +262,15 @@ def map_layer(
 
     console = _console()
     sampling = make not in (None, Optimal)
+    all_run = True
     for accelerator in candidates:
         title = f"{layer} on {accelerator.name}"
         if compare:
             console.rule(Text(title))
-            _compare(accelerator, operator, goal, time_limit or 2.0, seed, bypass, plot)
+            reason = _compare(accelerator, operator, goal, time_limit or 2.0, seed, bypass, plot)
+            if reason:
+                console.print(f"{accelerator.name} cannot run {layer}: {reason}", markup=False, soft_wrap=True)
+                all_run = False
             continue
         try:
             result = map_operator(
@@ -270,9 +289,11 @@ def map_layer(
             )
         except SpaceTooLargeError as error:
             raise _RefusedError(str(error)) from None
-        if isinstance(result, Infeasible):
-            raise _RefusedError(f"{accelerator.name} cannot run {layer}: {result}")
         console.rule(Text(title))
+        if isinstance(result, Infeasible):
+            console.print(f"{accelerator.name} cannot run {layer}: {result}", markup=False, soft_wrap=True)
+            all_run = False
+            continue
         console.print(f"{operator}, {si(operator.macs)}MACs", highlight=False)
         if result.bounds:
             padded = ", ".join(f"{dim} to {n}" for dim, n in result.bounds.items())
@@ -301,6 +322,8 @@ def map_layer(
                 _writable_folder((timeloop / name).parent)
                 _write(timeloop / name, text)
             console.print(f"Timeloop files in {timeloop}", highlight=False)
+    if not all_run:
+        raise typer.Exit(1)
 
 
 def _show_cost(console: Console, cost: Cost) -> None:
@@ -367,7 +390,8 @@ def _compare(
     seed: int,
     bypass: bool,
     plot: Path | None,
-) -> None:
+) -> Infeasible | None:
+    """Print a comparison; returns the reason if the accelerator cannot run the operator."""
     from accelerators.costs import InfeasibleError
     from accelerators.spatial.problem import Problem
     from codesign.reports.comparison import comparison_plot, comparison_table
@@ -378,7 +402,7 @@ def _compare(
     try:
         space = Mapspace(Problem(accelerator, operator), bypass=bypass)
     except InfeasibleError as error:
-        raise _RefusedError(f"{accelerator.name} cannot run {operator}: {error}") from None
+        return error.reason
     names = [name for name in MAPPERS if name != "exhaustive"]
     with _progress() as report:
         comparison = compare(
@@ -390,7 +414,7 @@ def _compare(
             report=lambda name, spent: report(name, round(1000 * spent), 1000),
         )
     if comparison.certificate and comparison.certificate.proven and not math.isfinite(comparison.certificate.value):
-        raise _RefusedError(f"{accelerator.name} cannot run {operator}: {why_none(space)}")
+        return why_none(space)
     console = _console()
     console.print(comparison_table(comparison))
     console.print(f"space: {comparison.size:.4g} mappings", highlight=False)
@@ -400,6 +424,7 @@ def _compare(
     if plot:
         comparison_plot(comparison, plot, f"{operator} on {accelerator.name}")
         console.print(f"plot in {plot}", highlight=False)
+    return None
 
 
 @app.command()
@@ -504,6 +529,34 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of
     except OSError as error:
         raise _RefusedError(f"{folder}: the report cannot be written: {error.strerror}") from None
     _console().print(f"report in {path}, best design in {folder / 'best'}", highlight=False, markup=False)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run; it may be going on")],
+    out: Annotated[
+        Path | None, typer.Option(help="file to write: .parquet, or anything else for CSV (RUN/candidates.csv)")
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="every layer of every network on every candidate (RUN/layers.csv)")
+    ] = False,
+) -> None:
+    """Write all candidates of a run as one table."""
+    from codesign.experiments import export as tables
+    from codesign.experiments.ledger import FILES, LedgerError
+
+    file = out or folder / ("layers.csv" if layers else "candidates.csv")
+    if file.name in FILES and file.resolve().parent == folder.resolve():
+        raise _RefusedError(f"{file}: cannot be written: it belongs to the run")
+    try:
+        table = (tables.layers if layers else tables.candidates)(folder)
+        content = table.to_parquet() if file.suffix.lower() == ".parquet" else table.to_csv()
+    except ImportError:
+        raise _RefusedError("Parquet needs pyarrow: pip install 'codesign[parquet]'") from None
+    except LedgerError as error:
+        raise _RefusedError(str(error)) from None
+    _write(file, content)
+    _console().print(f"{len(table)} rows in {file}", highlight=False, markup=False)
 
 
 @app.command("compare")
@@ -675,6 +728,8 @@ def _numbers(option: str, pairs: Iterable[str] | None) -> dict[str, int]:
         name, separator, value = pair.partition("=")
         if not separator or not value.isdecimal():
             raise _RefusedError(f"{option} takes NAME=NUMBER (got {pair!r})")
+        if len(value) > _MOST_DIGITS:
+            raise _RefusedError(f"{option} {name}: must have at most {_MOST_DIGITS} digits (got {len(value)})")
         numbers[name] = int(value)
     return numbers
 
@@ -751,14 +806,14 @@ def _writable_folder(path: Path) -> None:
         raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     """Write a whole file or nothing: a run that is killed leaves the file of an earlier one as it was."""
     path = path.resolve()
     if path.exists() and not path.is_file():
         raise _RefusedError(f"{path}: cannot be written: it is no regular file")
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)

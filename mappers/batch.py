@@ -15,7 +15,7 @@ from typing import Any
 from accelerators.costs import Infeasible
 from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
-from mappers.processes import worker_pool
+from mappers.processes import kill, worker_pool
 from mappers.search import MapResult, map_operator
 
 #: An operator to map on an accelerator.
@@ -69,21 +69,21 @@ def _run(jobs: list[Job], workers: int, settings: dict[str, Any]) -> Iterator[tu
             yield k, map_operator(accelerator, operator, **settings)
         return
     size = math.ceil(len(jobs) / (workers * _CHUNKS_PER_WORKER))
-    with worker_pool(min(workers, len(jobs))) as pool:
+    pool = worker_pool(min(workers, len(jobs)))
+    try:
         # Every chunk takes jobs from all over the list: neighbours tend to be equally hard.
         step = math.ceil(len(jobs) / size)
         chunks = {pool.submit(_map_chunk, jobs[start::step], settings): start for start in range(step)}
-        try:
-            for future in as_completed(chunks):
-                for k, result in enumerate(future.result()):
-                    yield chunks[future] + k * step, result
-        except BrokenProcessPool:
-            raise WorkerDiedError(
-                "a worker process died: out of memory (fewer workers need less), or started from a script without "
-                "if __name__ == '__main__':"
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        for future in as_completed(chunks):
+            for k, result in enumerate(future.result()):
+                yield chunks[future] + k * step, result
+    except BrokenProcessPool:
+        raise WorkerDiedError(
+            "a worker process died: out of memory (fewer workers need less), or started from a script without "
+            "if __name__ == '__main__':"
+        ) from None
+    finally:
+        kill(pool)
 
 
 def _map_chunk(jobs: list[Job], settings: dict[str, Any]) -> list[MapResult | Infeasible]:

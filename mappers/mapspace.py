@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import Counter, defaultdict
@@ -16,26 +17,31 @@ from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.constraints import Constraints, LevelConstraint, SpatialConstraint
 from accelerators.spatial.kernels.arrays import AXES, UTILISATION, VALID, MappingArrays, new_mappings
 from accelerators.spatial.problem import BatchResult, Problem
+from mappers.kernels.lattice import least_prime_factor
 from mappers.kernels.moves import MapspaceArrays, draw_batch, outermost
 
 _UNBOUNDED = 2**62
 
 
-def prime_factors(number: int) -> list[int]:
-    """Prime factors in ascending order, with multiplicity."""
-    factors, divisor = [], 2
-    while divisor * divisor <= number:
-        while number % divisor == 0:
-            factors.append(divisor)
-            number //= divisor
-        divisor += 1
-    return factors + [number] * (number > 1)
+@functools.lru_cache(maxsize=4096)
+def prime_factors(number: int) -> tuple[int, ...]:
+    """Prime factors in ascending order, with multiplicity; the number must be below 2^63."""
+    factors, least = [], 2
+    while number > 1:
+        least = int(least_prime_factor(number, least))
+        factors.append(least)
+        number //= least
+    return tuple(factors)
 
 
-def divisors_of(number: int) -> list[int]:
-    """Divisors in ascending order."""
-    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
-    return small + [number // n for n in reversed(small) if n * n != number]
+@functools.lru_cache(maxsize=4096)
+def divisors_of(number: int) -> tuple[int, ...]:
+    """Divisors in ascending order; the number must be below 2^63."""
+    divisors = [1]
+    for prime, group in itertools.groupby(prime_factors(number)):
+        powers = [prime**n for n in range(len(list(group)) + 1)]
+        divisors = [divisor * power for divisor in divisors for power in powers]
+    return tuple(sorted(divisors))
 
 
 class Mapspace:
@@ -83,7 +89,7 @@ class Mapspace:
             self._refuse(f"factors of {' and '.join(str(o[0]) for o in options)} at once", -1, d)
             return
         space.start_factors[slots, d] = chosen
-        used = prime_factors(math.prod(chosen))
+        used = list(prime_factors(math.prod(chosen)))
         for f in range(int(space.prime_counts[d])):
             if int(space.primes[d, f]) in used:
                 used.remove(int(space.primes[d, f]))

@@ -169,6 +169,8 @@ def map_network(
     """
     if not layers or any(count < 1 for _, count in layers):
         raise ValueError(f"layers must be operators with counts >= 1 (got {[(str(o), c) for o, c in layers]})")
+    if not (0 <= fixed_energy_pj < math.inf and fixed_cycles >= 0):
+        raise ValueError(f"fixed energy and cycles must be >= 0 (got {fixed_energy_pj}, {fixed_cycles})")
     work: list[_Layer] = []
     for operator, count in layers:
         try:
@@ -176,8 +178,9 @@ def map_network(
         except InfeasibleError as error:
             return _of_layer(error.reason, operator)
         work.append(_Layer(operator, count, spaces, node_limit))
-        if work[-1].solve(EDP, 0.0, 0.0)[0] is None:
-            return _of_layer(why_none(spaces[0]), operator)
+        point, bound = work[-1].solve(EDP, 0.0, 0.0)
+        if point is None:
+            return _of_layer(why_none(spaces[0], proven=bound == math.inf), operator)
 
     def total(points: Sequence[_Point]) -> tuple[float, int]:
         energy = fixed_energy_pj + sum(layer.count * p.energy_pj for layer, p in zip(work, points, strict=True))

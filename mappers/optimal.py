@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelerators.jit import announce_compilation
+from accelerators.operators import distinct_sums
 from accelerators.spatial.kernels.arrays import AXES, VALID, MappingArrays, new_mappings, select
 from accelerators.spatial.problem import BatchResult, Problem
 from mappers._base import Mapper, Objective, SpaceTooLargeError
@@ -41,7 +42,7 @@ from mappers.kernels.branch_and_bound import (
     explore_unrollings,
     unrolling_bounds,
 )
-from mappers.kernels.chains import OTHER, SAME, WIDER, Chains, grow_chains, new_chains
+from mappers.kernels.chains import COMPLETE, GIVEN_UP, OTHER, SAME, WIDER, Chains, grow_chains, new_chains
 from mappers.kernels.lattice import LatticeArrays, combine_axes, fill_nodes, least_of_multiples, unroll_axis
 from mappers.kernels.loop_orders import OrderPool, new_pool
 from mappers.mapspace import Mapspace, prime_factors
@@ -54,7 +55,11 @@ _STEP = 16
 MAX_NODES = 4_000_000
 MAX_UNROLLINGS = 4_000_000
 #: Most that the tables of all choices of what levels keep may take; few of them are as large as this counts.
-_MOST_TABLE_BYTES = 8e9
+_MOST_TABLE_BYTES = 2e9
+#: Most pairs of factors on two axes that are looked at (some seconds).
+_MOST_PAIRS = 200_000_000
+#: Most tiles and pairs of chains looked at while the chains inside an element are grown (a second or two).
+_CHAIN_ALLOWANCE = 50_000_000
 _POOL = 40_000
 _ORDERS_PER_LEVEL = 4096
 _BATCH = 256
@@ -173,11 +178,10 @@ def _lattice(problem: Problem) -> _Lattice:
 def _touched_in_rank(problem: Problem, t: int, rank: int) -> int:
     """Coordinates of one rank that the loops touch."""
     operator = problem.operator_arrays
-    reached = np.zeros(1, np.int64)
-    for d in operator.rank_dims[t, rank, : operator.rank_sizes[t, rank]]:
-        steps = operator.coefficients[t, d] * np.arange(operator.bounds[d])
-        reached = np.unique(reached[:, None] + steps)
-    return len(reached)
+    dims = operator.rank_dims[t, rank, : operator.rank_sizes[t, rank]].tolist()
+    return distinct_sums(
+        [(d, int(operator.coefficients[t, d])) for d in dims], {d: int(operator.bounds[d]) for d in dims}
+    )
 
 
 @dataclass
@@ -206,6 +210,11 @@ def _unrollings(space: Mapspace, lattice: LatticeArrays) -> _Unrollings:
             size = int(space.arrays.axis_sizes[slot])
             unroll_axis(bounds, extents, space.arrays.min_factors[slot], space.arrays.max_factors[slot], size, allowed)
             choices = np.nonzero(allowed)[0]
+            if len(nodes) * len(choices) > _MOST_PAIRS:
+                raise SpaceTooLargeError(
+                    f"{problem.padded} on {problem.accelerator.name} has {len(nodes)} x {len(choices)} unrollings on "
+                    "two axes: too many for the optimal mapper"
+                )
             best_used, best_first, best_second = np.zeros((3, len(extents)), np.int64)
             combine_axes(
                 bounds, extents, nodes, used, choices, extents[choices].prod(axis=1), best_used, best_first, best_second
@@ -265,6 +274,8 @@ class _Pattern:
     crossing: NDArray[np.int64]
     chains: tuple[Chains, NDArray[np.int64]] | None = None
     position: int = 0
+    #: There are too many chains to look into any of its unrollings.
+    given_up: bool = False
 
     @property
     def bound(self) -> float:
@@ -368,7 +379,7 @@ class BranchAndBound:
         between = [level for level in self.unrollings.levels.tolist() if level < levels - 1]
         self._inside_level = between[-1] + 1 if between else levels - 1
         self._outer_level = between[0] if between else levels - 2
-        self._chains: dict[tuple[int, bytes], tuple[Chains, NDArray[np.int64]]] = like._chains if like else {}
+        self._chains: dict[tuple[int, bytes], tuple[Chains, NDArray[np.int64]] | None] = like._chains if like else {}
         self._fits: dict[tuple[int, bytes, bool], NDArray[np.int64]] = like._fits if like else {}
         self._tables: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = like._tables if like else {}
         windows = self.lattice.arrays.window_ratios.shape[1]
@@ -397,13 +408,16 @@ class BranchAndBound:
             )
         )
         if levels > 1:
-            # Every choice of what levels keep may have tables of its own, over all tiles of every level.
-            table_bytes = 2 ** len(space.arrays.free_keep) * levels * self.lattice.size * 16
-            if table_bytes > _MOST_TABLE_BYTES:
-                choices = f"2^{len(space.arrays.free_keep)} choices of what levels keep"
+            # Tables per choice of what the levels keep: two outside of the fanouts, the fitting tiles, the bounds.
+            free = space.arrays.free_keep
+            outer = 2 ** int((free[:, 0] <= self._outer_level).sum())
+            outer_bytes = outer * 2 * levels * (rows + 1) * size * 8
+            other_bytes = 2 ** len(free) * (levels * size * 8 + len(self.unrollings.nodes) * 17)
+            if outer_bytes + other_bytes > _MOST_TABLE_BYTES:
                 raise SpaceTooLargeError(
-                    f"{problem.padded} on {problem.accelerator.name} has {choices} and {self.lattice.size} tile sizes: "
-                    "too many for the optimal mapper's tables"
+                    f"{problem.padded} on {problem.accelerator.name} has 2^{len(free)} choices of what levels keep, "
+                    f"{size} tile sizes and {len(self.unrollings.nodes)} unrollings: too many for the optimal mapper's "
+                    "tables"
                 )
         keeps = self._keeps() if levels > 1 else ()
         found = [pattern for keep in keeps for pattern in self._patterns(keep)]
@@ -518,8 +532,11 @@ class BranchAndBound:
                 crossing,
             )
 
-    def _chains_of(self, pattern: _Pattern) -> tuple[Chains, NDArray[np.int64]]:
-        """All undominated chains of tiles inside an element, and those of its outermost level, sorted by tile."""
+    def _chains_of(self, pattern: _Pattern) -> tuple[Chains, NDArray[np.int64]] | None:
+        """All undominated chains of tiles inside an element, and those of its outermost level, sorted by tile.
+
+        None if there are too many of them.
+        """
         inside = self._inside_level
         key = pattern.mac_node, pattern.keep[inside:].tobytes()
         if key in self._chains:
@@ -543,16 +560,23 @@ class BranchAndBound:
         )
         inside_weights = self._weights[0].copy()
         size = max(4096, 4 * int(pattern.fitting_counts[inside:].sum()))
-        found: tuple[Chains, NDArray[np.int64]] | None = None
-        while found is None:
-            found = self._grow(pattern, new_chains(size, tensors, rows), inside_weights)
+        allowance = np.array([_CHAIN_ALLOWANCE], np.int64)
+        while True:
+            found = self._grow(pattern, new_chains(size, tensors, rows), inside_weights, allowance)
+            if found is not None or allowance[0] < 0:
+                break
             size *= 4
         self._chains[key] = found
         return found
 
     def _grow(
-        self, pattern: _Pattern, chains: Chains, inside_weights: NDArray[np.float64]
+        self,
+        pattern: _Pattern,
+        chains: Chains,
+        inside_weights: NDArray[np.float64],
+        allowance: NDArray[np.int64],
     ) -> tuple[Chains, NDArray[np.int64]] | None:
+        """None if there is no room for them in the pool, or if the allowance (then negative) is used up."""
         problem, lattice, space = self.problem, self.lattice.arrays, self.space.arrays
         levels = problem.shape[0]
         heads = np.full(self.lattice.size, -1, np.int64)
@@ -564,7 +588,7 @@ class BranchAndBound:
             multiples = np.where(fits, 0.0, 1.0)
             least_of_multiples(lattice.strides, lattice.exponents, multiples)
             inner_heads, heads = heads, np.full(self.lattice.size, -1, np.int64)
-            complete = grow_chains(
+            ended = grow_chains(
                 problem.operator_arrays,
                 lattice,
                 self.lattice.irrelevant,
@@ -585,8 +609,11 @@ class BranchAndBound:
                 self._partial_sums,
                 chains,
                 heads,
+                allowance,
             )
-            if not complete:
+            if ended == GIVEN_UP:
+                allowance[0] = -1
+            if ended != COMPLETE:
                 return None
             starts = np.nonzero(heads >= 0)[0]
         tops = []
@@ -682,6 +709,12 @@ class BranchAndBound:
         while again:
             for pattern in again:
                 while self._pending(pattern) < self.best.score[0] * SAFETY and pattern.position < len(pattern.ranking):
+                    if pattern.chains is None:
+                        pattern.chains = self._chains_of(pattern)
+                        pattern.given_up = pattern.chains is None
+                        yield
+                    if pattern.given_up:
+                        break
                     left = budget - int(self.tally[0])
                     if left <= 0:
                         return
@@ -691,7 +724,8 @@ class BranchAndBound:
                     yield
                     if pattern.position < last:
                         break
-            again = [p for p in self.patterns if self._pending(p) < self.best.score[0] * SAFETY]
+            score = self.best.score[0] * SAFETY
+            again = [pattern for pattern in self.patterns if not pattern.given_up and self._pending(pattern) < score]
             # Some unrollings took more than their slice: once more, with a larger one.
             slice_ *= 8
             for pattern in again:
@@ -734,8 +768,7 @@ class BranchAndBound:
     def _explore(self, pattern: _Pattern, first: int, last: int, node_limit: int) -> int:
         problem, arrays = self.problem, self.space.arrays
         counts, energy = problem.scratch()
-        if pattern.chains is None:
-            pattern.chains = self._chains_of(pattern)
+        assert pattern.chains is not None
         levels = problem.shape[0]
         return int(
             explore_unrollings(

@@ -29,3 +29,10 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
     )
+
+
+def kill(pool: ProcessPoolExecutor) -> None:
+    """End a pool at once, whatever its processes are doing; leaving it as a context would wait for them."""
+    for process in list((pool._processes or {}).values()):
+        process.kill()
+    pool.shutdown(wait=True, cancel_futures=True)

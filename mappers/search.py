@@ -93,11 +93,21 @@ class _Found:
 
     def search(self, mapper: Mapper, evaluations: int, time_limit_s: float | None = None) -> None:
         best, done, valid = search(mapper, evaluations, time_limit_s)
+        self.mapper = self.mapper or mapper.name
+        self._take(best, mapper.space, mapper.name, done, valid)
+
+    def try_smallest_tiles(self, space: Mapspace, objective: Objective) -> None:
+        """What there is before any search, and should one come to nothing within its limits."""
+        best = Best(objective)
+        batch = space.smallest_tiles()
+        valid = best.offer(batch, space.evaluate(batch))
+        self._take(best, space, self.mapper, 1, int(valid))
+
+    def _take(self, best: Best, space: Mapspace, mapper: str, done: int, valid: int) -> None:
         self.evaluations += done
         self.valid += valid
-        self.mapper = self.mapper or mapper.name
         if best.key < self.key:
-            self.key, self.batch, self.problem, self.mapper = best.key, best.batch, mapper.space.problem, mapper.name
+            self.key, self.batch, self.problem, self.mapper = best.key, best.batch, space.problem, mapper
 
 
 def map_operator(
@@ -130,10 +140,12 @@ def map_operator(
         constraints = constraint_files.load(constraints).resolve(accelerator)
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)} (got {objective!r})")
-    if evaluations < 1:
+    if not evaluations >= 1:
         raise ValueError(f"evaluations must be >= 1 (got {evaluations})")
-    if node_limit is not None and node_limit < 1:
+    if node_limit is not None and not node_limit >= 1:
         raise ValueError(f"node_limit must be >= 1 (got {node_limit})")
+    if seed < 0:
+        raise ValueError(f"seed must be >= 0 (got {seed})")
     if time_limit_s is not None and not time_limit_s > 0:
         raise ValueError(f"time_limit_s must be > 0 (got {time_limit_s})")
     try:
@@ -172,8 +184,11 @@ def map_operator(
             certificates.append(None)
         if mapper is None and not (certificates[-1] and certificates[-1].proven):
             found.search(LocalSearch(space, objective, seed), share)
+    if found.batch is None:
+        for space in spaces:
+            found.try_smallest_tiles(space, objective)
     if found.batch is None or found.problem is None:
-        return why_none(spaces[0])
+        return why_none(spaces[0], all(c is not None and c.proven for c in certificates) and bool(certificates))
     cost = evaluate_packed(found.problem, found.batch)
     assert isinstance(cost, Cost)
     bounds = {dim: found.problem.padded.bound(dim) for dim in found.problem.dims}
@@ -227,13 +242,16 @@ def _combined(certificates: list[Certificate], value: float) -> Certificate:
     )
 
 
-def why_none(space: Mapspace) -> Infeasible:
+def why_none(space: Mapspace, proven: bool = True) -> Infeasible:
     """The most telling reason why no mapping of a space is valid.
 
     If some part of the constraints, left out, would let the operator run, it is that part; otherwise what the smallest
-    tiles violate.
+    tiles violate. Where the search that found none was not ``proven`` to look everywhere, it says no more than that.
     """
     reason = _smallest_violates(space)
+    if not proven and reason.code == "constraint" and "macs" in reason.facts and reason.facts["macs"] >= space.min_macs:
+        text = f"no mapping that uses {space.min_macs} MAC units was found; there may be one beyond the search's limits"
+        return Infeasible("search", text, reason.facts)
     for place, relaxed in _relaxations(space.constraints):
         try:
             without = Mapspace(space.problem, relaxed, space.bypass)

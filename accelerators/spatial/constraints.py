@@ -23,6 +23,9 @@ class SpatialConstraint:
     min_factors: Mapping[str, int] = field(default_factory=dict)
     max_factors: Mapping[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check_factors(self)
+
 
 @dataclass(frozen=True)
 class LevelConstraint:
@@ -44,6 +47,16 @@ class LevelConstraint:
     bypass: frozenset[str] = frozenset()
     axes: Mapping[str, SpatialConstraint] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check_factors(self)
+
+
+def _check_factors(rule: SpatialConstraint | LevelConstraint) -> None:
+    for name in ("factors", "min_factors", "max_factors"):
+        for dim, factor in getattr(rule, name).items():
+            if not 1 <= factor < 2**62:
+                raise ValueError(f"{name}: {dim} must be in 1..2^62 (got {factor})")
+
 
 @dataclass(frozen=True)
 class Constraints:
@@ -55,6 +68,10 @@ class Constraints:
     name: str = "free"
     levels: Mapping[str, LevelConstraint] = field(default_factory=dict)
     min_utilisation: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_utilisation <= 1:
+            raise ValueError(f"min_utilisation must be in 0..1 (got {self.min_utilisation})")
 
     def level(self, name: str) -> LevelConstraint:
         """The restriction of one level (an empty one if there is none)."""

@@ -66,7 +66,7 @@ class Block:
 
 
 _BLOCK = re.compile(r"\s*(?P<level>[^\s\[\]]+)\s*\[(?P<keep>[^\]]*)\](?P<rest>.*)")
-_LOOP = re.compile(r"(?P<dim>[A-Za-z_]\w*)=(?P<factor>\d+)")
+_LOOP = re.compile(r"(?P<dim>[A-Za-z_]\w*)=(?P<factor>[0-9]{1,18})(?![0-9])")
 _AXIS = re.compile(r"(?P<axis>[A-Za-z_]\w*):")
 
 

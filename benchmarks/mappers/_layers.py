@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerators.operators import Operator, Role, Tensor, parse_operator
-from benchmarks._common import BadInputError, fields, read_text
+from benchmarks._common import BadInputError, fields, parse_json, read_text
 
 _ROLE_BY_LETTER: dict[str, Role] = {"w": "weights", "i": "inputs", "o": "outputs"}
 
@@ -29,7 +29,7 @@ def operator_of(where: str, case: dict[str, Any]) -> Operator:
         if role not in ("input", "output"):
             raise BadInputError(f"{place}: role must be input or output (got {json.dumps(role)})")
         try:
-            projection = tuple(tuple((str(dim), int(step)) for dim, step in rank) for rank in ranks)
+            projection = tuple(tuple((str(dim), step) for dim, step in rank) for rank in ranks)
         except (TypeError, ValueError):
             raise BadInputError(f"{place}: ranks must be lists of [dimension, coefficient]") from None
         # Operands are told apart by their names; without such names the first one takes the weights' place.
@@ -49,10 +49,7 @@ def read_layers(path: Path) -> dict[str, Operator]:
     text = read_text(path)
     found: dict[str, Operator] = {}
     if text.lstrip()[:1] in ("{", "["):
-        try:
-            content = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise BadInputError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
+        content = parse_json(path, text)
         cases = fields(path, content, {"cases": list})["cases"] if isinstance(content, dict) else content
         for i, case in enumerate(cases):
             where = f"{path}: cases[{i}]"

@@ -9,7 +9,6 @@ to one part in 10^9. Times are CPU seconds of this process per case, all but the
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from accelerators.costs import InfeasibleError
 from accelerators.operators import matmul
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.problem import Problem
-from benchmarks._common import BadInputError, fields, read_json, report
+from benchmarks._common import LARGEST, BadInputError, fields, read_json, report
 from benchmarks._hardware import five_levels, three_levels
 from benchmarks.mappers._layers import operator_of
 from mappers import OBJECTIVES, Mapspace, Optimal, SpaceTooLargeError
@@ -41,13 +40,13 @@ def hardware_of(where: str, hardware: dict[str, Any]) -> SpatialAccelerator:
         if hardware[key] < 1:
             raise BadInputError(f"{where}: {key} must be >= 1 (got {hardware[key]})")
     fan = hardware["fan"]
-    if len(fan) != 2 or not all(isinstance(n, int) and n >= 1 for n in fan):
-        raise BadInputError(f"{where}: fan must be two integers >= 1 (got {fan})")
+    if len(fan) != 2 or not all(type(n) is int and 1 <= n <= LARGEST for n in fan):
+        raise BadInputError(f"{where}: fan must be two integers >= 1, at most {LARGEST:,} (got {str(fan)[:40]})")
     energies = []
     for key in ("eD", "eG", "eS", "eM"):
         value = hardware.get(key)
-        if not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise BadInputError(f"{where}: {key} must be a number >= 0 (got {value!r})")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= LARGEST:
+            raise BadInputError(f"{where}: {key} must be a number >= 0, at most {LARGEST:,} (got {str(value)[:20]})")
         energies.append(float(value))
     array, pj = (fan[0], fan[1]), (energies[0], energies[1], energies[2], energies[3])
     if kind == "A":
@@ -72,8 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise BadInputError(
                 f"{where}: objective must be one of {', '.join(OBJECTIVES)} (got {case['objective']!r})"
             )
-        if not isinstance(case.get("optimum"), int | float) or not case["optimum"] > 0:
-            raise BadInputError(f"{where}: optimum must be a number > 0 (got {case.get('optimum')!r})")
+        optimum = case.get("optimum")
+        if not isinstance(optimum, int | float) or isinstance(optimum, bool) or not 0 < optimum <= sys.float_info.max:
+            raise BadInputError(f"{where}: optimum must be a number > 0 (got {str(optimum)[:20]})")
         problems.append((case, hardware_of(f"{where}: hardware", case["hardware"]), operator_of(where, case)))
     for accelerator in (three_levels(), five_levels()):  # compile
         search(Optimal(Mapspace(Problem(accelerator, matmul(P=2, K=4, C=4)))), 1)

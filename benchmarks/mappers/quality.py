@@ -26,7 +26,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from accelerators import catalog
-from accelerators.costs import Infeasible
+from accelerators.costs import Infeasible, InfeasibleError
 from accelerators.operators import Operator, matmul
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.problem import Problem
@@ -34,7 +34,7 @@ from benchmarks._common import BadInputError, report
 from benchmarks._hardware import three_levels
 from benchmarks.mappers._layers import read_layers
 from codesign import networks
-from mappers import MAPPERS, Mapspace, Optimal, map_operator
+from mappers import MAPPERS, Mapspace, Optimal, SpaceTooLargeError, map_operator
 from mappers.compare import Trace, trace
 from mappers.search import search
 
@@ -78,8 +78,11 @@ def measure(hardware: str, layer: str, operator: Operator, seconds: tuple[float,
     """Prove the optimum, then run the mappers; a text if the layer has no mapping."""
     accelerator = accelerators()[hardware]
     start = time.process_time()
-    proof = Optimal(Mapspace(Problem(accelerator, operator)))
-    search(proof, 1)
+    try:
+        proof = Optimal(Mapspace(Problem(accelerator, operator)))
+        search(proof, 1)
+    except (InfeasibleError, SpaceTooLargeError) as error:
+        return f"{layer} on {hardware}: {error}"
     proof_s = time.process_time() - start
     certificate = proof.certificate
     best = certificate.lower_bound

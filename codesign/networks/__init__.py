@@ -27,10 +27,20 @@ def load(name_or_path: str | Path, **options: Any) -> Network:
         from codesign.networks.onnx import load_onnx
 
         _check_options(text, load_onnx, options)
-        return load_onnx(text, **options)
+        return _built(text, load_onnx, text, **options)
     entry = find(text)
     _check_options(entry.name, entry.build, options)
-    return entry.build(**options)
+    return _built(entry.name, entry.build, **options)
+
+
+def _built(name: str, build: Callable[..., Network], *arguments: Any, **options: Any) -> Network:
+    try:
+        return build(*arguments, **options)
+    except NetworkError:
+        raise
+    except ValueError as error:
+        # An operator with counts that cannot be: dimensions are each within bounds, their products need not be.
+        raise NetworkError(f"{name}: {error}") from None
 
 
 def _check_options(name: str, build: Callable[..., Network], options: dict[str, Any]) -> None:

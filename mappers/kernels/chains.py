@@ -25,6 +25,11 @@ SAME = 0
 WIDER = 1
 OTHER = 2
 
+#: How growing chains ended.
+COMPLETE = 0
+FULL = 1
+GIVEN_UP = 2
+
 
 class Chains(NamedTuple):
     """A pool of P chains."""
@@ -87,8 +92,12 @@ def grow_chains(
     partial_sums,
     chains,
     heads,
+    allowance,
 ):
-    """Extend all chains of ``level + 1`` by a tile of ``level``; returns False if the pool is full.
+    """Extend all chains of ``level + 1`` by a tile of ``level``; returns COMPLETE, FULL (the pool is) or GIVEN_UP.
+
+    ``allowance`` (1,) is how many tiles and pairs of chains may be looked at; what is used is taken off. Below 0 it
+    gives up.
 
     ``start_nodes`` (s,) are the nodes with chains, ``heads_inside`` (n,) the first chain of each (unused at the
     ``innermost`` level, which starts from the factors of the MACs' fanout). ``crossing`` (T,) is the outermost level of
@@ -116,6 +125,7 @@ def grow_chains(
     factor = np.ones(dims)
     closes = np.zeros(tensors, np.bool_)
     heads[:] = -1
+    left = allowance[0]
     for s in range(start_nodes.size):
         inner_node = start_nodes[s]
         node = inner_node
@@ -124,6 +134,9 @@ def grow_chains(
             exponent[b] = start[b]
         b = 0
         while b < strides.size or strides.size == 0:
+            left -= 1
+            if left < 0:
+                return GIVEN_UP
             within = fits[node]
             ranked = False
             top = -1
@@ -159,7 +172,9 @@ def grow_chains(
                         if first >= 0 and (factor[first] <= 1.0 or order_rank[level, first] != order_rank[level, top]):
                             continue
                         if used >= size:
-                            return False
+                            return FULL
+                        if left < 0:
+                            return GIVEN_UP
                         new = used
                         chain_node[new] = node
                         chain_inner[new] = chain
@@ -229,6 +244,7 @@ def grow_chains(
                         previous = -1
                         other = heads[node]
                         while other >= 0:
+                            left -= 1
                             for turn in range(2):
                                 a = other if turn == 0 else new
                                 c = new if turn == 0 else other
@@ -291,7 +307,8 @@ def grow_chains(
                 exponent[b] = start[b]
                 b += 1
     chains.used[0] = used
-    return True
+    allowance[0] = left
+    return COMPLETE
 
 
 @kernel

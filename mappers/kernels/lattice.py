@@ -30,6 +30,17 @@ class LatticeArrays(NamedTuple):
 
 
 @kernel
+def least_prime_factor(number, start):
+    """The least factor of ``number`` that is at least ``start``, given that there is none below 2 < ``start``."""
+    divisor = start
+    while divisor * divisor <= number:
+        if number % divisor == 0:
+            return divisor
+        divisor += 1 if divisor == 2 else 2
+    return number
+
+
+@kernel
 def fill_nodes(bounds, bases, base_dims, coefficients, ranks, rank_sizes, rank_dims, touched, lattice):
     """Fill the node arrays of a lattice; ``touched`` (W,) are the coordinates that a window's loops really touch."""
     strides, exponents = lattice.strides, lattice.exponents

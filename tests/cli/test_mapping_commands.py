@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from calls import codesign, refused
+from calls import TINY, codesign, refused
 
 from accelerators.spatial.mapping_file import dump, parse
 
@@ -88,8 +90,9 @@ def test_constraints_take_the_place_of_the_dataflow(tiny: Path, tmp_path: Path) 
 def test_impossible_constraints_are_named(tiny: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("name: mine\nlevels:\n  RF: {factors: {P: 8, Q: 8, C: 8}}\n")
-    text = refused("map", LAYER, "--on", tiny, "--constraints", mine)
-    assert "mine: RF.factors leaves no valid mapping" in text
+    done = codesign("map", LAYER, "--on", tiny, "--constraints", mine)
+    assert done.returncode == 1
+    assert "mine: RF.factors leaves no valid mapping" in done.stdout
 
 
 def test_padding_and_bypass(tiny: Path) -> None:
@@ -213,12 +216,42 @@ def test_equally_fast_mappings_go_to_the_least_energy_with_bypass_too(tiny: Path
     assert energies[0] == energies[1]
 
 
-def test_compare_without_any_valid_mapping_is_refused(tiny: Path, tmp_path: Path) -> None:
+def test_compare_without_any_valid_mapping_says_why(tiny: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("levels:\n  RF: {factors: {P: 8, Q: 8, C: 8}}\n")
     done = codesign("map", LAYER, "--on", tiny, "--constraints", mine, "--compare", "--time-limit", 0.05)
+    assert done.returncode == 1
+    assert "RF.factors leaves no valid mapping" in done.stdout
+
+
+def test_one_accelerator_that_cannot_run_a_layer_does_not_hide_the_others(tmp_path: Path, tiny: Path) -> None:
+    small = tmp_path / "small.yaml"
+    small.write_text(TINY.replace("capacity: 32 B", "capacity: 1 B").replace("name: tiny", "name: small"))
+    done = codesign("map", LAYER, "--on", small, tiny)
+    assert done.returncode == 1
+    assert "small cannot run" in done.stdout
+    assert re.search("on tiny.*EDP", done.stdout, re.DOTALL)
+
+
+def test_a_full_disk_under_the_output_is_said() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "codesign", "list", "networks"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
     assert done.returncode == 2
-    assert "RF.factors leaves no valid mapping" in done.stderr
+    assert done.stderr == "error: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("map", f"matmul(P={'9' * 400},K=2,C=2)", "--on", "eyeriss"), "P must have at most 18 digits (got 400)"),
+        (("evaluate", "bert_base", "--on", "eyeriss", "--set", "sequence=" + "9" * 5000), "at most 18 digits"),
+        (("evaluate", "resnet18", "--on", "eyeriss", "--batch", 10**18), "resnet18: relu: bound of N"),
+    ],
+)
+def test_numbers_too_large_to_count_with(arguments: tuple[str, ...], expected: str) -> None:
+    assert expected in refused(*arguments)
 
 
 def test_devices_are_no_files(tmp_path: Path) -> None:

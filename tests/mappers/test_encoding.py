@@ -242,4 +242,4 @@ def test_what_is_no_vector_is_refused(make: type[Encoding]) -> None:
 
 @given(st.integers(1, 5000))
 def test_divisors(number: int) -> None:
-    assert divisors_of(number) == [n for n in range(1, number + 1) if number % n == 0]
+    assert list(divisors_of(number)) == [n for n in range(1, number + 1) if number % n == 0]

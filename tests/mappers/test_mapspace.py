@@ -25,7 +25,7 @@ from mappers.testing import small_array
 def test_prime_factors_multiply_back(number: int) -> None:
     factors = prime_factors(number)
     assert int(np.prod(factors, initial=1)) == number
-    assert all(prime_factors(prime) == [prime] for prime in factors)
+    assert all(prime_factors(prime) == (prime,) for prime in factors)
 
 
 @settings(max_examples=30, deadline=None)

@@ -67,7 +67,7 @@ def test_other_names_and_orders_of_the_tensors(write, capsys):
         (lambda few: few[0].update(optimum=0), "cases[0]: optimum must be a number > 0 (got 0)"),
         (lambda few: few[2]["hardware"].update(kind="C"), "cases[2]: hardware: kind must be A or B (got 'C')"),
         (lambda few: few[2]["hardware"].update(fan=[4]), "fan must be two integers >= 1"),
-        (lambda few: few[2]["hardware"].update(eD=-1), "eD must be a number >= 0 (got -1)"),
+        (lambda few: few[2]["hardware"].update(eD=-1), "eD must be a number >= 0, at most 1,099,511,627,776 (got -1)"),
         (lambda few: few[2]["hardware"].pop("glb"), "glb"),
         (lambda few: few[1]["dims"].append(["K"]), "cases[1]: dims[3] must be [name, bound]"),
         (lambda few: few[1]["tensors"][0].__setitem__(1, "weight"), "role must be input or output"),
