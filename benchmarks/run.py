@@ -14,6 +14,8 @@ COMMANDS = (
     "benchmarks.mappers.proofs",
     "benchmarks.mappers.quality",
     "benchmarks.mappers.network_optimum",
+    "benchmarks.search.quality",
+    "benchmarks.search.speed",
     "benchmarks.speed.kernel",
     "benchmarks.speed.startup",
 )

@@ -56,19 +56,25 @@ class Genetic(Optimiser):
         return np.clip(middle + spread * half, 0, 1), np.clip(middle - spread * half, 0, 1)
 
     def _mutated(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Each number moved with probability 1/size, within the cube."""
+        """Each number moved with probability 1/size, and one in any case, within the cube."""
         u = self.random.random(vectors.shape)
         power = 1.0 / (_MUTATION_INDEX + 1.0)
         down = (2 * u + (1 - 2 * u) * (1 - vectors) ** (_MUTATION_INDEX + 1)) ** power - 1
         up = 1 - (2 * (1 - u) + (2 * u - 1) * vectors ** (_MUTATION_INDEX + 1)) ** power
         chosen = self.random.random(vectors.shape) < 1.0 / self.size
+        # Without it a third of the children would not be moved at all, and those of a parent with itself would be it.
+        chosen[np.arange(len(vectors)), self.random.integers(0, self.size, len(vectors))] = True
         return np.clip(np.where(chosen, vectors + np.where(u < 0.5, down, up), vectors), 0, 1)
 
     def _learn(self, vectors: NDArray[np.float64], scores: NDArray[np.float64]) -> None:
         # Children first: they replace parents that are as fit.
         vectors = np.concatenate([vectors, self._vectors])
         scores = np.concatenate([scores, self._scores]) if len(self._scores) else scores
-        distinct = np.sort(np.unique(vectors, axis=0, return_index=True)[1])
+        # Different vectors stand for one design and score the same: one of them is enough, or they soon are all there
+        # is. What cannot work scores the same without being the same.
+        works = np.isfinite(scores).all(axis=1, keepdims=True)
+        identity = np.concatenate([scores, np.where(works, 0.0, vectors)], axis=1)
+        distinct = np.sort(np.unique(identity, axis=0, return_index=True)[1])
         vectors, scores = vectors[distinct], scores[distinct]
         fitness = self._fitness_of(scores)
         survivors = np.argsort(fitness, kind="stable")[: self.population]

@@ -35,6 +35,19 @@ class TestCmaEs(OptimiserConformance):
 class TestGenetic(OptimiserConformance):
     optimiser = Genetic
 
+    def test_the_parents_are_different_designs(self) -> None:
+        """On a grid of ten values per number many vectors mean the same; what cannot work is kept apart."""
+        optimiser = Genetic(4, population=12, seed=0)
+        for _ in range(30):
+            vectors = optimiser.ask()
+            assert (vectors[:, None] != optimiser._vectors[None]).any(axis=2).all()
+            cells = np.floor(vectors * 10)
+            optimiser.tell(vectors, (cells @ [1.0, 11.0, 121.0, 1331.0])[:, None])
+            assert len(np.unique(optimiser._scores)) == len(optimiser._scores)
+        optimiser = Genetic(4, population=12, seed=0)
+        optimiser.tell(optimiser.ask(), np.full((12, 1), np.inf))
+        assert len(optimiser._vectors) == 12
+
 
 class TestNsga2(OptimiserConformance):
     optimiser = Nsga2
