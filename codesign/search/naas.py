@@ -39,7 +39,7 @@ def naas_design(datasheet: dict[str, Any], accelerator: SpatialAccelerator, budg
         "capacity": _bytes(_LEAST_BUFFER_BYTES, most_bytes),
         "width": max(word, next((level.width_bits for level in accelerator.levels[1:]), 64)),
         "banks": {"choose": [1, 2, 4, 8, 16, 32]},
-        "fanout": {"search": {"pes": {"from": 8, "to": budget.macs // 8 * 8, "step": 8, "scale": "log"}}},
+        "fanout": {"search": {"pes": {"from": 8, "to": budget.macs // 8 * 8, "step": 8}}},
     }
     if budget.noc_bytes_per_cycle is not None:
         # One port for both directions where the accelerator at hand has one.
