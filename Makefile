@@ -15,7 +15,8 @@ $(READY): pyproject.toml
 	@touch $@
 
 demo: setup
-	$(BIN)/codesign evaluate resnet50 --on eyeriss nvdla_256 edge_tpu --out results/demo
+	rm -rf results/demo
+	$(BIN)/codesign run benchmarks/demo.yaml --out results/demo
 
 test: setup
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
