@@ -1,0 +1,203 @@
+"""What the arms of the experiments have in common: networks on an accelerator, mapped in one of several ways."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerators import catalog
+from accelerators.costs import Cost, Infeasible
+from accelerators.documents import Document
+from accelerators.operators import Operator
+from accelerators.spatial.architecture import SpatialAccelerator
+from accelerators.spatial.model import evaluate_packed
+from accelerators.spatial.streaming import stream
+from benchmarks.papers._fixed import Description, FixedDataflow
+from codesign import networks
+from codesign.experiments.search import Search
+from codesign.experiments.sheet import Experiment
+from codesign.networks import Network
+from codesign.search.space import Design
+from mappers import MapResult, Objective, map_operator
+from mappers.cma_es import CmaEs
+from mappers.encoding import ImportanceEncoding, IndexEncoding
+from mappers.mapspace import Mapspace
+
+#: How layers are mapped: proven optimally, by CMA-ES on an encoding, or all by one description.
+Style = str | Description
+_ENCODINGS = {"cma_importance": ImportanceEncoding, "cma_index": IndexEncoding}
+#: Mappings that CMA-ES tries per layer.
+CMA_EVALUATIONS = 2_000
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is evaluated on a design: networks of the zoo, mapped in one way, or only layers that are not mapped."""
+
+    networks: tuple[str, ...]
+    style: Style
+    pad: bool = False
+    only_streaming: bool = False
+
+
+@dataclass
+class Totals:
+    """What networks cost on one accelerator; cycles by what bounds them, energy by where it goes, over all networks."""
+
+    macs: int
+    energy_pj: list[float] = field(default_factory=list)
+    cycles: list[int] = field(default_factory=list)
+    utilisation: list[float] = field(default_factory=list)
+    bound_by: Counter[str] = field(default_factory=Counter)
+    spent_on: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def energy(self) -> float:
+        """Geometric mean over the networks, pJ."""
+        return _mean(self.energy_pj)
+
+    @property
+    def latency(self) -> float:
+        """Geometric mean over the networks, cycles."""
+        return _mean(self.cycles)
+
+    @property
+    def edp(self) -> float:
+        """Geometric mean over the networks, pJ x cycles."""
+        return self.energy * self.latency
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
+@functools.cache
+def network(name: str) -> Network:
+    """A network of the zoo, once per process."""
+    return networks.load(name)
+
+
+def totals(accelerator: SpatialAccelerator, arm: Arm) -> Totals | None:
+    """The networks of an arm on an accelerator, or None if one of their layers cannot run."""
+    cost_of = _mapping(accelerator, arm)
+    costs: dict[Operator, Cost] = {}
+    result = Totals(accelerator.macs)
+    for graph in map(network, arm.networks):
+        energy_pj, cycles = 0.0, 0
+        for layer in graph:
+            operator = layer.operator
+            if arm.only_streaming and not operator.passes:
+                continue
+            if operator not in costs:
+                cost = stream(accelerator, operator) if operator.passes else cost_of(operator)
+                if cost is None or isinstance(cost, Infeasible):
+                    return None
+                costs[operator] = cost
+            cost = costs[operator]
+            energy_pj += cost.energy_pj
+            cycles += cost.latency_cycles
+            result.bound_by[_bound(accelerator, cost.bottleneck)] += cost.latency_cycles
+            for part, energy in cost.energy_breakdown_pj.items():
+                where = _part(accelerator, part)
+                result.spent_on[where] = result.spent_on.get(where, 0.0) + energy
+        result.energy_pj.append(energy_pj)
+        result.cycles.append(cycles)
+        result.utilisation.append(graph.macs / (accelerator.macs * cycles) if cycles else 0.0)
+    return result
+
+
+def _mapping(accelerator: SpatialAccelerator, arm: Arm) -> Callable[[Operator], Cost | None]:
+    if isinstance(arm.style, Description):
+        dataflow, description = FixedDataflow(accelerator), arm.style
+
+        def fixed(operator: Operator) -> Cost | None:
+            if dataflow.cost(description, operator) is None:
+                return None
+            cost = evaluate_packed(*dataflow.mapping(description, operator))
+            return cost if isinstance(cost, Cost) else None
+
+        return fixed
+    settings: dict[str, Any] = {}
+    if arm.style in _ENCODINGS:
+        encoding = _ENCODINGS[arm.style]
+
+        def mapper(space: Mapspace, objective: Objective, seed: int) -> CmaEs:
+            return CmaEs(space, objective, seed, encoding)
+
+        settings = {"mapper": mapper, "evaluations": CMA_EVALUATIONS}
+
+    def mapped(operator: Operator) -> Cost | None:
+        found = map_operator(accelerator, operator, pad=arm.pad, **settings)
+        return found.cost if isinstance(found, MapResult) else None
+
+    return mapped
+
+
+def _bound(accelerator: SpatialAccelerator, bottleneck: str) -> str:
+    outermost = accelerator.levels[0].name
+    return "compute" if bottleneck == "compute" else "DRAM" if bottleneck.startswith(outermost) else "on-chip"
+
+
+def _part(accelerator: SpatialAccelerator, part: str) -> str:
+    if part.startswith(accelerator.levels[0].name):
+        return "DRAM"
+    return {"MAC": "MACs", "adders": "MACs", "leakage": "leakage"}.get(part, "on-chip")
+
+
+def datasheet(name: str, dram: bool) -> dict[str, Any]:
+    """A design of the catalog as plain data; without ``dram``, its outermost memory has no limit of bandwidth."""
+    data = dict(catalog.document(name).data)
+    if not dram:
+        outermost = {key: value for key, value in data["levels"][0].items() if not key.endswith("bandwidth")}
+        data["levels"] = [outermost, *data["levels"][1:]]
+    return data
+
+
+def accelerator_of(data: dict[str, Any]) -> SpatialAccelerator:
+    """The accelerator of a datasheet."""
+    return catalog.from_document(Document(str(data["name"]), data))
+
+
+def evaluated(data: dict[str, Any], arm: Arm) -> float:
+    """EDP of an arm on the accelerator of a datasheet, geometric mean in pJ x cycles; infinite if it cannot run."""
+    result = totals(accelerator_of(data), arm)
+    return math.inf if result is None else result.edp
+
+
+def search(hardware: dict[str, Any], arm: Arm, seed: int, effort: tuple[int, int], pool: Executor) -> Design:
+    """The best design that CMA-ES finds in (population, generations) of an experiment's ``hardware`` section."""
+    sheet = {
+        "name": "candidate",
+        "seed": seed,
+        "networks": list(arm.networks),
+        "hardware": hardware,
+        "search": {"population": effort[0], "generations": effort[1]},
+    }
+    point = Experiment.parse(json.dumps(sheet), Path("experiment.yaml").resolve()).points[0]
+    assert point.space is not None
+    searching = Search(point)
+    designs: dict[str, dict[str, Any]] = {}
+    while not searching.finished:
+        jobs = searching.propose()
+        designs.update({job.digest: job.choices for job in jobs})
+        found = pool.map(evaluated, [job.datasheet for job in jobs], [arm] * len(jobs))
+        searching.absorb(
+            {job.digest: {"status": "ok", "objectives": {"edp": edp}} for job, edp in zip(jobs, found, strict=True)}
+        )
+    best = min(searching.scores, key=lambda key: searching.scores[key])
+    design = point.space.build(designs[best])
+    assert isinstance(design, Design)
+    return design
+
+
+def shares(amounts: Mapping[str, float], order: Sequence[str]) -> Iterator[str]:
+    """Parts of a whole in percent."""
+    whole = sum(amounts.values())
+    return (f"{amounts.get(key, 0) / whole:.0%}" for key in order)

@@ -1,0 +1,372 @@
+"""The published experiments of NAAS (Lin, Yang, Han, DAC 2021), run again with our cost model.
+
+    python -m benchmarks.papers.naas --figure 5|8|9 [--protocol paper|strict] [--only BASELINE ..] [--seeds N]
+
+Figure 5: hardware searched within the resources of a published design, against that design. Figure 8: against a search
+of its sizes alone. Figure 9: importance-based against index-based encoding.
+
+Paper protocol: the baseline's tiles are fixed, one description of loops for all layers of all networks, as the paper's
+cost backend takes them; DRAM has no limit of bandwidth in any arm, since the paper's resources have none. Two such
+baselines are shown: the dataflow that is published (unrolling, order of loops, tiles inside the array; tiles of the
+buffers, on which it is silent, are the best fixed ones), and the best fixed description at all. Strict protocol: the
+baseline's dataflow with the proven-best tiles of every layer and the design's own DRAM; the search is then compared
+with a sweep over connectivity and sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import math
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from benchmarks._common import BadInputError, report
+from benchmarks.papers._arms import (
+    CMA_EVALUATIONS,
+    Arm,
+    Totals,
+    accelerator_of,
+    datasheet,
+    network,
+    search,
+    shares,
+    totals,
+)
+from benchmarks.papers._fixed import PUBLISHED, Description, FixedDataflow
+from benchmarks.papers._sweep import sweep
+from mappers.processes import kill, worker_pool
+
+LARGE = ("vgg16", "resnet50", "unet")
+SMALL = ("mobilenet_v2", "squeezenet", "mnasnet")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper reports for one set of resources: networks, speedup and energy saving."""
+
+    networks: tuple[str, ...]
+    speedup: float
+    saving: float
+
+
+#: Lin et al., figure 5.
+FIGURE_5 = {
+    "edge_tpu": Claim(LARGE, 2.6, 1.1),
+    "nvdla_1024": Claim(LARGE, 2.2, 1.1),
+    "eyeriss": Claim(SMALL, 4.4, 2.1),
+    "nvdla_256": Claim(SMALL, 1.7, 1.4),
+    "shidiannao": Claim(SMALL, 4.4, 4.9),
+}
+#: Figure 8: EDP of the sizing-only search over that of the full one.
+FIGURE_8 = {
+    ("edge_tpu", "vgg16"): 3.52,
+    ("edge_tpu", "mobilenet_v2"): 1.42,
+    ("nvdla_1024", "vgg16"): 2.61,
+    ("nvdla_1024", "mobilenet_v2"): 1.62,
+}
+#: Figure 9: EDP with the index-based encoding over that with the importance-based one.
+FIGURE_9 = (1.4, 7.4)
+_DESCRIPTIONS_TRIED = 600
+#: What the search must reach of the best design of the sweep.
+_OF_SWEEP = 0.95
+_PARTS = ("DRAM", "on-chip", "MACs", "leakage")
+_BOUNDS = ("compute", "on-chip", "DRAM")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is searched, and by whom."""
+
+    seeds: int
+    effort: tuple[int, int]
+    pool: Executor
+    folder: Path
+
+
+def resources(name: str, dram: bool, settings: Settings) -> dict[str, Any]:
+    """The ``hardware`` section of a search within the resources of a published design."""
+    file = settings.folder / f"{name}_{'with' if dram else 'without'}_dram_bandwidth.yaml"
+    file.write_text(json.dumps(datasheet(name, dram)), encoding="utf-8")
+    return {"space": "naas", "budget": {"like": str(file)}}
+
+
+@functools.cache
+def descriptions(name: str, networks: tuple[str, ...], dram: bool) -> tuple[Description, Description]:
+    """The published dataflow of a design with the best tiles where it is silent, and the best description at all."""
+    accelerator = accelerator_of(datasheet(name, dram))
+    dataflow = FixedDataflow(accelerator)
+    counts = [(graph, graph.unique()) for graph in map(network, networks)]
+    streamed = totals(accelerator, Arm(networks, "streamed", only_streaming=True))
+    assert streamed is not None
+
+    def edp(description: Description) -> float:
+        costs: dict[Any, tuple[float, int]] = {}
+        product = 1.0
+        for i, (_, layers) in enumerate(counts):
+            energy_pj, cycles = streamed.energy_pj[i], streamed.cycles[i]
+            for operator, names in layers.items():
+                if operator.passes:
+                    continue
+                if operator not in costs:
+                    cost = dataflow.cost(description, operator)
+                    if cost is None:
+                        return math.inf
+                    costs[operator] = cost
+                energy_pj += len(names) * costs[operator][0]
+                cycles += len(names) * costs[operator][1]
+            product *= energy_pj * cycles
+        return product
+
+    said = PUBLISHED[name]
+    published, _ = dataflow.best(edp, dataflow.start(said), 0, _DESCRIPTIONS_TRIED, said.open)
+    best, _ = dataflow.best(edp, published, 0, _DESCRIPTIONS_TRIED)
+    return published, best
+
+
+def searched(name: str, networks: tuple[str, ...], dram: bool, settings: Settings) -> list[Totals]:
+    """The best designs within a design's resources, one per seed, best first."""
+    found = []
+    for seed in range(settings.seeds):
+        design = search(resources(name, dram, settings), Arm(networks, "optimal"), seed, settings.effort, settings.pool)
+        result = totals(design.accelerator, Arm(networks, "optimal", pad=True))
+        assert result is not None
+        found.append(result)
+    return sorted(found, key=lambda result: result.edp)
+
+
+def _row(name: str, arm: str, result: Totals) -> tuple[str, ...]:
+    return (
+        name,
+        arm,
+        str(result.macs),
+        " ".join(f"{u:.0%}" for u in result.utilisation),
+        f"{result.latency / 1e6:.3g}",
+        f"{result.energy * 1e-9:.3g}",
+        f"{result.edp * 1e-15:.3g}",
+        " ".join(shares(result.bound_by, _BOUNDS)),
+        " ".join(shares(result.spent_on, _PARTS)),
+    )
+
+
+_HEADER = (
+    "resources",
+    "arm",
+    "MACs",
+    "utilisation",
+    "Mcycles",
+    "mJ",
+    "EDP",
+    f"bound by {', '.join(_BOUNDS)}",
+    f"energy: {', '.join(_PARTS)}",
+)
+
+
+def figure_5_paper(names: Sequence[str], settings: Settings) -> int:
+    """Against fixed tiles."""
+    rows, lines, failures = [], [], []
+    for name in _progress(names):
+        claim = FIGURE_5[name]
+        accelerator = accelerator_of(datasheet(name, dram=False))
+        published, best = descriptions(name, claim.networks, False)
+        baselines = {
+            "published, fixed": totals(accelerator, Arm(claim.networks, published)),
+            "best fixed": totals(accelerator, Arm(claim.networks, best)),
+            "optimal tiles": totals(accelerator, Arm(claim.networks, "optimal", pad=True)),
+        }
+        designs = searched(name, claim.networks, False, settings)
+        middle = designs[len(designs) // 2]
+        for arm, result in baselines.items():
+            assert result is not None
+            rows.append(_row(name, arm, result))
+            gains = [(result.latency / each.latency, result.energy / each.energy) for each in designs]
+            speedup = statistics.median(gain for gain, _ in gains)
+            saving = statistics.median(gain for _, gain in gains)
+            judged = arm == "published, fixed"
+            line = (
+                f"{name}, {arm}: speedup {_spread(g for g, _ in gains)}, energy saving {_spread(g for _, g in gains)}"
+            )
+            if judged:
+                line += f"; paper {claim.speedup} and {claim.saving}"
+                if speedup < claim.speedup or saving < claim.saving:
+                    failures.append(f"missed: {line}")
+            lines.append(line)
+            _say(line)
+        rows.append(_row(name, f"searched, median of {len(designs)}", middle))
+        lines += [f"{name}, published: {published}", f"{name}, best fixed: {best}"]
+    return _print(rows, lines, failures, "figure 5, paper protocol", len(names))
+
+
+def figure_5_strict(names: Sequence[str], settings: Settings) -> int:
+    """Against proven-best tiles, and against a sweep."""
+    rows, lines, failures = [], [], []
+    for name in _progress(names):
+        claim = FIGURE_5[name]
+        accelerator = accelerator_of(datasheet(name, dram=True))
+        baseline = totals(accelerator, Arm(claim.networks, "optimal", pad=True))
+        assert baseline is not None
+        designs = searched(name, claim.networks, True, settings)
+        middle = designs[len(designs) // 2]
+        found = sweep(datasheet(name, dram=True), claim.networks, settings.pool)
+        best = totals(found.accelerator, Arm(claim.networks, "optimal", pad=True))
+        assert best is not None
+        rows += [
+            _row(name, "optimal tiles", baseline),
+            _row(name, f"searched, median of {len(designs)}", middle),
+            _row(name, "best of the sweep", best),
+        ]
+        reached = [best.edp / each.edp for each in designs]
+        line = (
+            f"{name}: speedup {baseline.latency / middle.latency:.2f}, energy saving "
+            f"{baseline.energy / middle.energy:.2f}, EDP {baseline.edp / middle.edp:.2f} (seeds "
+            f"{', '.join(f'{baseline.edp / each.edp:.2f}' for each in designs)}; sweep {baseline.edp / best.edp:.2f}); "
+            f"reaches {statistics.median(reached):.1%} of the sweep's best ({min(reached):.1%}-{max(reached):.1%})"
+        )
+        lines += [line, f"{name}: {found.summary}"]
+        _say(line)
+        if statistics.median(reached) < _OF_SWEEP:
+            failures.append(f"missed: {line}")
+    return _print(rows, lines, failures, "figure 5, strict protocol", len(names))
+
+
+def sizing_space(name: str, settings: Settings) -> dict[str, Any]:
+    """The ``hardware`` section in which only sizes of a published design are searched, within its resources."""
+    data = datasheet(name, dram=False)
+    levels: list[dict[str, Any]] = [dict(level) for level in data["levels"]]
+    accelerator = accelerator_of(data)
+    for level, built in zip(levels[1:], accelerator.levels[1:], strict=True):
+        if level["memory"] == "sram" and built.capacity_bytes:
+            low = max(16, built.capacity_bytes / 8) // 16 * 16
+            size = {"from": f"{low:.0f} B", "to": f"{4 * built.capacity_bytes // 16 * 16:.0f} B", "step": "16 B"}
+            level["capacity"] = {**size, "scale": "log"}
+        if "fanout" in level:
+            level["fanout"] = {
+                axis: {**setting, "size": {"from": 2, "to": 4 * setting["size"], "step": 2, "scale": "log"}}
+                for axis, setting in level["fanout"].items()
+            }
+    design = {key: value for key, value in data.items() if key not in ("name", "description", "source")}
+    return {"design": {**design, "levels": levels}, "budget": resources(name, False, settings)["budget"]}
+
+
+def figure_8(names: Sequence[str], settings: Settings) -> int:
+    """Connectivity and mapping searched as well, against sizes alone."""
+    rows, lines, failures = [], [], []
+    cases = [case for case in FIGURE_8 if case[0] in names]
+    for name, graph in _progress(cases):
+        published, _ = descriptions(name, (graph,), False)
+        ratios = []
+        designs = searched(name, (graph,), False, settings)
+        fixed = []
+        for seed in range(settings.seeds):
+            design = search(sizing_space(name, settings), Arm((graph,), published), seed, settings.effort, settings.pool)
+            result = totals(design.accelerator, Arm((graph,), published))
+            assert result is not None
+            fixed.append(result)
+        fixed.sort(key=lambda result: result.edp)
+        ratios = [one.edp / other.edp for one in fixed for other in designs]
+        rows.append(_row(name, f"{graph}: sizes, tiles fixed", fixed[len(fixed) // 2]))
+        rows.append(_row(name, f"{graph}: searched", designs[len(designs) // 2]))
+        line = (
+            f"{name}, {graph}: EDP {statistics.median(ratios):.2f} times lower ({min(ratios):.2f}-{max(ratios):.2f}); "
+            f"paper {FIGURE_8[name, graph]}"
+        )
+        lines.append(line)
+        _say(line)
+        if statistics.median(ratios) < FIGURE_8[name, graph]:
+            failures.append(f"missed: {line}")
+    return _print(rows, lines, failures, "figure 8", len(cases))
+
+
+def figure_9(names: Sequence[str], settings: Settings) -> int:
+    """Encodings of hardware and mapping, both arms with the CMA-ES mapper."""
+    rows, lines, failures = [], [], []
+    for name in _progress(names):
+        graph = FIGURE_5[name].networks[0]
+        found: dict[str, list[Totals]] = {}
+        for encoding in ("importance", "index"):
+            arm = Arm((graph,), f"cma_{encoding}")
+            hardware = {**resources(name, False, settings), "encoding": encoding}
+            for seed in range(settings.seeds):
+                design = search(hardware, arm, seed, settings.effort, settings.pool)
+                result = totals(design.accelerator, arm)
+                assert result is not None
+                found.setdefault(encoding, []).append(result)
+            found[encoding].sort(key=lambda result: result.edp)
+            rows.append(_row(name, f"{graph}: {encoding}", found[encoding][settings.seeds // 2]))
+        ratios = [one.edp / other.edp for one in found["index"] for other in found["importance"]]
+        line = (
+            f"{name}, {graph}: index over importance {statistics.median(ratios):.2f} ({min(ratios):.2f}-"
+            f"{max(ratios):.2f}); paper {FIGURE_9[0]} to {FIGURE_9[1]}"
+        )
+        lines.append(line)
+        _say(line)
+        if statistics.median(ratios) < FIGURE_9[0]:
+            failures.append(f"missed: {line}")
+    return _print(rows, lines, failures, f"figure 9, {CMA_EVALUATIONS} mappings per layer", len(names))
+
+
+def _print(rows: Sequence[Sequence[str]], lines: Sequence[str], failures: Sequence[str], title: str, cases: int) -> int:
+    code = report(_HEADER, rows, failures, f"{title}: {cases} cases, {len(failures)} missed", not failures)
+    for line in lines:
+        print(line)
+    return code
+
+
+def _spread(gains: Iterable[float]) -> str:
+    gains = sorted(gains)
+    return f"{statistics.median(gains):.2f} ({gains[0]:.2f}-{gains[-1]:.2f})"
+
+
+def _say(line: str) -> None:
+    """At once, since a case takes minutes."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _progress(cases: Sequence[Any]) -> Iterator[Any]:
+    with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
+        yield from progress.track(cases, description="cases")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one figure; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.papers.naas",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--figure", type=int, choices=(5, 8, 9), required=True)
+    parser.add_argument("--protocol", choices=("paper", "strict"), default="paper", help="of figure 5")
+    parser.add_argument("--only", nargs="+", choices=tuple(FIGURE_5), help="resources of these designs only")
+    parser.add_argument("--seeds", type=int, default=3, help="searches per case (3)")
+    parser.add_argument("--population", type=int, default=16, help="candidates per generation (16)")
+    parser.add_argument("--generations", type=int, default=20, help="generations per search (20)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (2)")
+    options = parser.parse_args(arguments)
+    if min(options.seeds, options.population - 1, options.generations, options.workers) < 1:
+        raise BadInputError("--seeds, --generations and --workers must be >= 1, --population >= 2")
+    names = [name for name in FIGURE_5 if not options.only or name in options.only]
+    pool = worker_pool(options.workers)
+    start = time.perf_counter()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            settings = Settings(options.seeds, (options.population, options.generations), pool, Path(folder))
+            if options.figure == 5 and options.protocol == "strict":
+                return figure_5_strict(names, settings)
+            return {5: figure_5_paper, 8: figure_8, 9: figure_9}[options.figure](names, settings)
+    finally:
+        kill(pool)
+        print(f"{time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    sys.exit(BadInputError.guard(main))
