@@ -26,6 +26,7 @@ from accelerators.suggestions import did_you_mean
 _MOST_BYTES = 1_000_000
 _MOST_NODES = 100_000
 _DEEPEST = 40
+_MOST_PROBLEMS = 100
 _LARGEST_INTEGER = 2**63 - 1
 _TAG = "tag:yaml.org,2002:"
 
@@ -62,7 +63,8 @@ class Document:
         while at and at not in self.places and not (key and at in self.key_places):
             at = at[:-1]
         line, column = (self.key_places.get(at) if key else None) or self.places.get(at, (1, 1))
-        text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+        parts = (f"[{part}]" if isinstance(part, int) else f".{_printable(part)}" for part in path)
+        text = "".join(parts).lstrip(".")
         return f"{self.name}:{line}:{column}: {text + ': ' if text else ''}{rule}"
 
     def validate(self, model: type[M], context: dict[str, Any] | None = None) -> M:
@@ -75,12 +77,14 @@ class Document:
                 path = tuple(part for part in details["loc"] if part != "[key]")
                 is_key = details["type"] in ("extra_forbidden",)
                 problems.append(self.problem(path, _rule(details, model), is_key))
-            raise DocumentError(problems) from None
+            raise DocumentError(_first(problems)) from None
 
 
 def read(path: Path | str) -> Document:
     """Read and parse a YAML file; raises :class:`DocumentError`."""
     path = Path(path)
+    if "\0" in str(path):
+        raise DocumentError([f"{str(path)!r}: cannot be read: a NUL in the name"])
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DocumentError([f"{path}: must be at most {_MOST_BYTES} bytes (got {path.stat().st_size})"])
@@ -116,8 +120,14 @@ def parse(text: str, name: str = "<text>") -> Document:
     reader = _Reader(yaml, document)
     document.data = reader.value(node, ())
     if reader.problems:
-        raise DocumentError(reader.problems)
+        raise DocumentError(_first(reader.problems))
     return document
+
+
+def _first(problems: Sequence[str]) -> list[str]:
+    """The first problems, and how many more there are: nobody reads thousands."""
+    rest = len(problems) - _MOST_PROBLEMS
+    return [*problems[:_MOST_PROBLEMS], *([f"... and {rest} more"] if rest > 0 else [])]
 
 
 class _Reader:
@@ -181,6 +191,11 @@ class _Reader:
             self.document.key_places[at] = place
             result[key] = self.value(value_node, at)
         return result
+
+
+def _printable(key: str) -> str:
+    """A key as it is, or quoted where it would break the line."""
+    return key if key.isprintable() else repr(key)
 
 
 def _is_unicode(text: str) -> bool:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from codesign.files import write_whole
 from codesign.reports.tables import counts_table, layer_table, si, summary_table
 
 if TYPE_CHECKING:
@@ -443,6 +444,8 @@ def cost(
 
     console = _console()
     refused = False
+    sums = {"energy": 0.0, "latency": 0.0}
+    shown = 0
     for title, result in mappings.costs(file, _accelerators(on) if on else None, layer or ()):
         console.rule(Text(title))
         if isinstance(result, Infeasible):
@@ -450,8 +453,17 @@ def cost(
             refused = True
         else:
             _show_cost(console, result.cost)
+            sums["energy"] += result.cost.energy_pj * 1e-12
+            sums["latency"] += result.cost.latency_s
+            shown += 1
             for broken in result.violations:
                 console.print(f"note: not the native dataflow: {broken}", highlight=False, markup=False)
+    if shown > 1:
+        console.print(
+            f"\n{shown} mappings, each once: energy {si(sums['energy'])}J  latency {si(sums['latency'])}s  "
+            f"EDP {sums['energy'] * sums['latency']:.4g} Js",
+            highlight=False,
+        )
     if refused:
         raise typer.Exit(1)
 
@@ -807,16 +819,13 @@ def _writable_folder(path: Path) -> None:
 
 
 def _write(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing: a run that is killed leaves the file of an earlier one as it was."""
+    """Write a whole file or nothing."""
     path = path.resolve()
     if path.exists() and not path.is_file():
         raise _RefusedError(f"{path}: cannot be written: it is no regular file")
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
-        part.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise _RefusedError(f"{path}: cannot be written: {error.strerror}") from None
 
 

@@ -12,11 +12,12 @@ the order of the proposals, rejected designs by reason, the optimiser's state).
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,18 @@ from codesign.experiments.candidates import Record
 
 VERSION = 1
 _DATABASE, _JOURNAL, _LOCK = "ledger.sqlite", "journal.jsonl", ".lock"
+#: Results of SQLite that speak of the disk or of other processes, and not of what is in the file.
+_NO_DAMAGE = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_PERM,
+)
+_LEAST_FREE_BYTES = 2**16
+#: What a run keeps in its folder.
+FILES = ("experiment.yaml", _JOURNAL, _LOCK, *(f"{_DATABASE}{suffix}" for suffix in ("", "-wal", "-shm")))
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE candidates (
@@ -62,26 +75,29 @@ class Ledger:
         self.repaired: str | None = None
         self._lock: IO[str] | None = None
         self._journal: IO[bytes] | None = None
-        exists = (folder / _DATABASE).exists() or (folder / _JOURNAL).exists()
-        if create is None and not exists:
-            raise LedgerError(f"{folder}: there is no run in this folder")
-        if create is not None and exists:
-            raise LedgerError(
-                f"{folder}: there is a run in this folder already; continue it with: codesign resume {folder}"
-            )
         try:
-            if write:
+            if create is not None:
                 folder.mkdir(parents=True, exist_ok=True)
+            elif not any((folder / name).exists() for name in (_DATABASE, _JOURNAL)):
+                raise LedgerError(f"{folder}: there is no run in this folder")
+            if write:
                 self._take_lock()
-            self._db = self._open(create)
+            self._db = self._open() if create is None else self._begun({"version": VERSION, **create})
             if write:
                 self._journal = (folder / _JOURNAL).open("ab", buffering=0)
                 self._end_torn_line()
-            if create is not None:
-                self._store("meta", {"version": VERSION, **create})
+                if all(kind != "meta" for kind, _ in self._journal_records()):
+                    self._append("meta", self.meta)
         except OSError as error:
             self.close()
-            raise LedgerError(f"{folder}: cannot be used: {error.strerror or error}") from None
+            hint = f"\nGo on with: codesign resume {folder}" if hasattr(self, "_db") else ""
+            raise LedgerError(f"{error.filename or folder}: cannot be used: {error.strerror or error}{hint}") from None
+        except sqlite3.OperationalError as error:
+            self.close()
+            raise LedgerError(f"{folder / _DATABASE}: cannot be used: {self._why(error)}") from None
+        except LedgerError:
+            self.close()
+            raise
 
     def _take_lock(self) -> None:
         self._lock = (self.folder / _LOCK).open("a+")
@@ -90,13 +106,29 @@ class Ledger:
         except BlockingIOError:
             raise LedgerError(f"{self.folder}: another process is running this experiment right now") from None
 
-    def _open(self, create: Record | None) -> sqlite3.Connection:
+    def _begun(self, meta: Record) -> sqlite3.Connection:
+        """The database of a new run; what is left of one that was stopped before it began is overwritten."""
         path = self.folder / _DATABASE
-        if create is not None:
-            return self._new()
+        if next(self._journal_records(), None) is not None or (path.exists() and not _is_blank(path)):
+            raise LedgerError(
+                f"{self.folder}: there is a run in this folder already; continue it with: codesign resume {self.folder}"
+            )
+        for name in FILES:
+            if name not in (_LOCK, "experiment.yaml"):
+                (self.folder / name).unlink(missing_ok=True)
+        return self._new([("meta", meta)])
+
+    def _open(self) -> sqlite3.Connection:
+        path = self.folder / _DATABASE
         try:
             if not path.exists():
                 raise sqlite3.DatabaseError("it is missing")
+            if _is_blank(path):
+                if next(self._journal_records(), None) is None:
+                    raise LedgerError(
+                        f"{self.folder}: this run was stopped before it began; start it with codesign run"
+                    )
+                raise sqlite3.DatabaseError("it is empty")
             db = _connect(path)
             (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
@@ -105,33 +137,41 @@ class Ledger:
                 db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
             return db
         except sqlite3.DatabaseError as error:
+            if _code(error) in _NO_DAMAGE:
+                raise
             if self._lock is None:
                 raise LedgerError(
                     f"{path} is damaged ({error}); codesign resume {self.folder} rebuilds it from the journal"
                 ) from None
             return self._rebuilt(str(error))
 
-    def _new(self) -> sqlite3.Connection:
+    def _new(self, records: Iterable[tuple[str, Record]]) -> sqlite3.Connection:
+        """A database with these records, or none: whatever happens, there never is half of one."""
         db = _connect(self.folder / _DATABASE)
         with db:
-            db.executescript(_SCHEMA)
+            db.executescript(f"BEGIN; {_SCHEMA}")
+            for kind, record in records:
+                _insert(db, kind, record)
         return db
 
     def _rebuilt(self, what: str) -> sqlite3.Connection:
         """A database from the journal; the damaged one is kept beside it."""
         records = list(self._journal_records())
-        if not records or records[0][0] != "meta":
+        if all(kind != "meta" for kind, _ in records):
             raise LedgerError(f"{self.folder}: the ledger is damaged ({what}) and so is its journal")
         for suffix in ("", "-wal", "-shm"):
             damaged = self.folder / f"{_DATABASE}{suffix}"
-            if damaged.exists():
+            if damaged.exists() and damaged.stat().st_size:
                 damaged.replace(self.folder / f"damaged-{_DATABASE}{suffix}")
-        db = self._new()
-        with db:
-            for kind, record in records:
-                _insert(db, kind, record)
+        db = self._new(records)
         self.repaired = f"the ledger was damaged ({what}) and was rebuilt from the journal: {len(records)} records"
         return db
+
+    def _why(self, error: sqlite3.Error) -> str:
+        """SQLite does not always say that the disk is full."""
+        usage = os.statvfs(self.folder)
+        full = _code(error) == sqlite3.SQLITE_FULL or usage.f_bavail * usage.f_frsize < _LEAST_FREE_BYTES
+        return os.strerror(errno.ENOSPC) if full else str(error)
 
     def _journal_records(self) -> Iterator[tuple[str, Record]]:
         with contextlib.suppress(FileNotFoundError), (self.folder / _JOURNAL).open("rb") as file:
@@ -148,19 +188,38 @@ class Ledger:
             with path.open("rb") as file:
                 file.seek(-1, os.SEEK_END)
                 torn = file.read(1) != b"\n"
-            if torn and self._journal:
-                self._journal.write(b"\n")
+            if torn:
+                self._write(b"\n")
+
+    def _write(self, data: bytes) -> None:
+        assert self._journal is not None
+        try:
+            while data:
+                # A disk that is nearly full takes a part, and says nothing.
+                data = data[self._journal.write(data) :]
+        except OSError as error:
+            # Its file does not know its name.
+            raise OSError(error.errno, error.strerror, str(self.folder / _JOURNAL)) from None
+
+    def _append(self, kind: str, record: Record) -> None:
+        self._write(json.dumps([kind, record]).encode() + b"\n")
 
     def _store(self, kind: str, record: Record) -> None:
         """Database first: what the journal has besides is never missing there."""
         try:
             with self._db:
                 _insert(self._db, kind, record)
-            if self._journal:
-                self._journal.write(json.dumps([kind, record]).encode() + b"\n")
+            self._append(kind, record)
         except (sqlite3.OperationalError, OSError) as error:
-            text = getattr(error, "strerror", None) or error
-            raise LedgerError(f"{self.folder}: the ledger cannot be written: {text}") from None
+            path, why = (
+                (error.filename, error.strerror)
+                if isinstance(error, OSError)
+                else (self.folder / _DATABASE, self._why(error))
+            )
+            raise LedgerError(
+                f"{path}: cannot be written: {why}\n"
+                f"nothing that was finished is lost. Go on with: codesign resume {self.folder}"
+            ) from None
 
     def close(self) -> None:
         """Let others use the folder."""
@@ -177,6 +236,16 @@ class Ledger:
         self.close()
 
     # --------------------------------------------------------------------------------------------------- the records
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See one state of a run that is going on; raises :class:`LedgerError` if it cannot be read."""
+        try:
+            self._db.execute("BEGIN")
+            yield
+            self._db.rollback()
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self.folder}: the ledger cannot be read: {error}") from None
 
     @property
     def meta(self) -> Record:
@@ -267,8 +336,32 @@ class Ledger:
         return found
 
 
+def _code(error: sqlite3.Error) -> int | None:
+    """SQLite's primary result code, if the error is SQLite's."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether a database has no table yet; one that cannot be read is not blank."""
+    with contextlib.closing(_opened(path)) as db:
+        try:
+            return db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+        except sqlite3.DatabaseError as error:
+            if _code(error) in _NO_DAMAGE:
+                raise
+            return False
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+        # SQLite would make files beside it, and a medium that cannot be written has no other use for them either.
+        return sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)
+    return sqlite3.connect(path, timeout=30)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=30)
+    db = _opened(path)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     return db

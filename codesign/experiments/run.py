@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from codesign.experiments.candidates import Record
 from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.search import Generation, Job, NothingValidError, Search
 from codesign.experiments.sheet import Experiment, WorkersSheet
-from codesign.experiments.workers import Pool, pool_for
+from codesign.experiments.workers import Pool, WorkersError, libraries, pool_for
+from codesign.files import write_whole
 
 #: The copy of the experiment in a run's folder.
 EXPERIMENT = "experiment.yaml"
@@ -44,13 +45,12 @@ Report = Callable[[Progress], None]
 
 def environment() -> Record:
     """What a result may depend on besides the experiment: versions of Python and of the libraries that compute."""
-    names = ("codesign", "numpy", "numba", "scipy", "cma", "networkx", "ruamel.yaml", "pydantic")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.machine(),
         "command": " ".join(sys.argv[:1]),
-        "libraries": {name: metadata.version(name) for name in names},
+        "libraries": libraries(),
     }
 
 
@@ -64,9 +64,10 @@ def start(experiment: Experiment, folder: Path, report: Report | None = None) ->
         "environment": environment(),
         "points": [point.label for point in experiment.points],
     }
-    with Ledger(folder, create=meta) as ledger:
-        (folder / EXPERIMENT).write_text(experiment.text, encoding="utf-8")
-        _run(experiment, ledger, report)
+    # Workers first: without them there shall be no folder either.
+    with _workers(experiment, folder) as pool, Ledger(folder, create=meta) as ledger:
+        _keep(folder, experiment.text)
+        _run(experiment, ledger, pool, report)
 
 
 def resume(folder: Path, report: Report | None = None, workers: int | None = None) -> str | None:
@@ -81,13 +82,27 @@ def resume(folder: Path, report: Report | None = None, workers: int | None = Non
         experiment = Experiment.parse(meta["experiment"], source)
         for file in (folder / EXPERIMENT, source):
             if file.exists():
-                now = Experiment.parse(file.read_text(encoding="utf-8"), source)
+                now = Experiment.load(file, source)
                 _refuse_changes(folder, file, meta["experiment"], now, experiment)
                 experiment = replace(experiment, workers=now.workers)
+        if not (folder / EXPERIMENT).exists():
+            _keep(folder, meta["experiment"])
         if experiment.digest != meta["digest"]:
             raise LedgerError(f"{folder}: a file that the experiment names has changed since it was started")
-        _run(with_workers(experiment, workers), ledger, report)
+        experiment = with_workers(experiment, workers)
+        with _workers(experiment, folder) as pool:
+            _run(experiment, ledger, pool, report)
         return ledger.repaired
+
+
+def _keep(folder: Path, text: str) -> None:
+    """Copy the experiment into a run's folder, as a whole or not at all."""
+    try:
+        write_whole(folder / EXPERIMENT, text)
+    except OSError as error:
+        raise LedgerError(
+            f"{error.filename}: cannot be written: {error.strerror}\nGo on with: codesign resume {folder}"
+        ) from None
 
 
 def with_workers(experiment: Experiment, workers: int | None) -> Experiment:
@@ -233,14 +248,24 @@ def _baseline_job(name: str) -> Job:
     return Job(BASELINE, {"accelerator": name}, dict(data))
 
 
-def _run(experiment: Experiment, ledger: Ledger, report: Report | None) -> None:
+@contextlib.contextmanager
+def _workers(experiment: Experiment, folder: Path) -> Iterator[Pool]:
+    """The workers that an experiment asks for, ended on the way out; without them there is nothing to go on with."""
     try:
         pool = pool_for(experiment.workers.processes, experiment.workers.dask)
-    except ValueError as error:
+    except WorkersError as error:
         raise LedgerError(str(error)) from None
+    with contextlib.closing(pool):
+        try:
+            yield pool
+        except WorkersError as error:
+            raise LedgerError(
+                f"{error}\nnothing that was finished is lost. Go on with: codesign resume {folder}"
+            ) from None
+
+
+def _run(experiment: Experiment, ledger: Ledger, pool: Pool, report: Report | None) -> None:
     try:
         _Runner(experiment, ledger, pool, report).run()
     except NothingValidError as error:
         raise LedgerError(f"{ledger.folder}: {error}") from None
-    finally:
-        pool.close()

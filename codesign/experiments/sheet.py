@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from accelerators import catalog
 from accelerators.documents import Document, DocumentError, Path_, StrictModel, parse, read
@@ -33,7 +33,10 @@ from codesign.search import OPTIMISERS, Budget, HardwareSpace, naas
 from mappers import DEFAULT_EVALUATIONS, DEFAULT_NODE_LIMIT, MAPPERS
 
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]")
+_ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}")
 _MOST_POINTS = 10_000
+#: Points of a sweep that may be refused before the others are not looked at.
+_MOST_REFUSED_POINTS = 5
 #: Quantities of a budget: key in the file, field of :class:`~codesign.search.space.Budget`.
 _QUANTITIES = {
     "macs": "macs",
@@ -49,11 +52,21 @@ def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str | dict) else value
 
 
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be printable text in one line")
+    return value
+
+
+#: The name of something, or of its file.
+Name = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_one_line)]
+
+
 class NetworkSheet(StrictModel):
     """A network of the zoo or an ONNX file, and its options."""
 
-    network: Annotated[str, Field(description="name from `codesign list networks`, or an .onnx file")]
-    options: Annotated[dict[str, Any], Field(description="such as batch: 4 or sequence: 384")] = Field(
+    network: Annotated[Name, Field(description="name from `codesign list networks`, or an .onnx file")]
+    options: Annotated[dict[str, Any], Field(max_length=100, description="such as batch: 4 or sequence: 384")] = Field(
         default_factory=dict
     )
 
@@ -65,25 +78,27 @@ def _network(value: object) -> object:
 class BudgetSheet(StrictModel):
     """What a design may use at most; given figures go before those of the accelerator that it is like."""
 
-    like: Annotated[str | None, Field(description="an accelerator of the catalog, or a .yaml file")] = None
+    like: Annotated[Name | None, Field(description="an accelerator of the catalog, or a .yaml file")] = None
     macs: Annotated[int | None, Field(ge=1)] = None
     on_chip: Annotated[Capacity | None, Field(description="bytes of all on-chip memories")] = None
     noc_bandwidth: Annotated[Rate | None, Field(description="from the buffers to the array")] = None
     dram_bandwidth: Annotated[Rate | None, Field(description="of the outermost level")] = None
     area: Area = None
-    power: Annotated[float | None, Field(gt=0, description="mW of every network")] = None
+    power: Annotated[float | None, Field(gt=0, allow_inf_nan=False, description="mW of every network")] = None
 
 
 class HardwareSheet(StrictModel):
     """What hardware is tried: given accelerators, the space of NAAS, or a datasheet with values to search."""
 
-    accelerators: Annotated[list[str] | None, Field(min_length=1, description="fixed designs: names or files")] = None
+    accelerators: Annotated[
+        list[Name] | None, Field(min_length=1, max_length=1000, description="fixed designs: names or files")
+    ] = None
     space: Annotated[Literal["naas"] | None, Field(description="a ready-made space")] = None
     design: Annotated[dict[str, Any] | None, Field(description="a datasheet; values may be ranges and choices")] = None
     budget: BudgetSheet = BudgetSheet()
-    pin: Annotated[dict[str, Any], Field(description="values of parameters that are not to be searched")] = Field(
-        default_factory=dict
-    )
+    pin: Annotated[
+        dict[str, Any], Field(max_length=1000, description="values of parameters that are not to be searched")
+    ] = Field(default_factory=dict)
     encoding: Literal["importance", "index"] = "importance"
 
 
@@ -99,37 +114,70 @@ class MapperSheet(StrictModel):
     """How every layer is mapped."""
 
     name: Annotated[str | None, Field(description=f"{', '.join(MAPPERS)}; the default one if absent")] = None
-    evaluations: Annotated[int, Field(ge=1, description="mappings that a mapper without proof tries")] = (
+    evaluations: Annotated[int, Field(ge=1, le=10**8, description="mappings that a mapper without proof tries")] = (
         DEFAULT_EVALUATIONS
     )
-    node_limit: Annotated[int, Field(ge=1, description="tiles that the optimal mapper looks at")] = DEFAULT_NODE_LIMIT
+    node_limit: Annotated[int, Field(ge=1, le=10**9, description="tiles that the optimal mapper looks at")] = (
+        DEFAULT_NODE_LIMIT
+    )
     pad: bool = False
     bypass: bool = False
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the address of a Dask scheduler: host and port."""
+    return bool(_ADDRESS.fullmatch(text)) and int(text.rpartition(":")[2]) < 2**16
+
+
+def _scheduler(value: str) -> str:
+    if not (value.endswith(".json") or is_address(value)):
+        raise ValueError("must be a scheduler's address such as tcp://10.0.0.1:8786, or its .json file")
+    return value
 
 
 class WorkersSheet(StrictModel):
     """Who evaluates candidates; has no influence on the result."""
 
     processes: Annotated[int, Field(ge=1, le=1024)] = 1
-    dask: Annotated[str | None, Field(description="address of a Dask scheduler, or its .json file")] = None
+    dask: Annotated[
+        Annotated[Name, AfterValidator(_scheduler)] | None,
+        Field(description="address of a Dask scheduler, or its .json file"),
+    ] = None
+
+
+def _quantity(value: Any) -> Any:
+    split_unit(value)
+    return value
+
+
+#: A number, or text with a unit.
+Bound = Annotated[Any, AfterValidator(_quantity), WithJsonSchema({"type": ["number", "string"]})]
 
 
 class RangeSheet(StrictModel):
     """Values between two bounds, either a number of them or in steps; with units if the value has one."""
 
-    from_: Annotated[float | int | str, Field(alias="from")]
-    to: float | int | str
+    from_: Annotated[Bound, Field(alias="from")]
+    to: Bound
     points: Annotated[int | None, Field(ge=1, le=_MOST_POINTS)] = None
-    step: float | int | str | None = None
+    step: Bound | None = None
     scale: Literal["linear", "log"] = "linear"
+
+
+def _entry(value: Any) -> str:
+    # Errors of a union begin with the tag of the member that is meant; what is in brackets is left out of messages.
+    return "[list]" if isinstance(value, list) else "[key]"
 
 
 class SweepSheet(StrictModel):
     """Values of the file that vary from point to point."""
 
     over: Annotated[
-        dict[str, list[Any] | RangeSheet],
-        Field(min_length=1, description="by path in the file, such as hardware.budget.macs or seed"),
+        dict[
+            str,
+            Annotated[Annotated[list[Any], Tag("[list]")] | Annotated[RangeSheet, Tag("[key]")], Discriminator(_entry)],
+        ],
+        Field(min_length=1, max_length=100, description="by path in the file, such as hardware.budget.macs or seed"),
     ]
     method: Annotated[Literal["grid", "latin_hypercube"], Field(description="all combinations, or a sample")] = "grid"
     samples: Annotated[int | None, Field(ge=1, le=_MOST_POINTS, description="points of a sample")] = None
@@ -141,17 +189,21 @@ class ExperimentSheet(StrictModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=80)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     networks: Annotated[
-        list[Annotated[NetworkSheet, BeforeValidator(_network)]], BeforeValidator(_one_or_more), Field(min_length=1)
+        list[Annotated[NetworkSheet, BeforeValidator(_network)]],
+        BeforeValidator(_one_or_more),
+        Field(min_length=1, max_length=100),
     ]
     hardware: HardwareSheet
     objective: Annotated[
-        list[str], BeforeValidator(_one_or_more), Field(min_length=1, description=f"of {', '.join(OBJECTIVES)}")
+        list[str],
+        BeforeValidator(_one_or_more),
+        Field(min_length=1, max_length=len(OBJECTIVES), description=f"of {', '.join(OBJECTIVES)}"),
     ] = Field(default_factory=lambda: ["edp"])
     search: SearchSheet = SearchSheet()
     mapper: MapperSheet = MapperSheet()
     fuse: Annotated[bool, Field(description="elementwise layers run with their producer")] = False
     baseline: Annotated[
-        str | None, Field(description="an accelerator to compare with; that of the budget if absent")
+        Name | None, Field(description="an accelerator to compare with; that of the budget if absent")
     ] = None
     workers: WorkersSheet = WorkersSheet()
     sweep: SweepSheet | None = None
@@ -211,10 +263,13 @@ class Experiment:
     digest: str
 
     @classmethod
-    def load(cls, path: Path | str) -> Experiment:
-        """Read and check a file; raises :class:`~accelerators.documents.DocumentError`."""
+    def load(cls, path: Path | str, source: Path | None = None) -> Experiment:
+        """Read and check a file, perhaps a copy of one that was at ``source``.
+
+        Raises :class:`~accelerators.documents.DocumentError`.
+        """
         document = read(path)
-        return _load(document, Path(path).read_text(encoding="utf-8"), Path(path).absolute())
+        return _load(document, Path(path).read_text(encoding="utf-8"), source or Path(path).absolute())
 
     @classmethod
     def parse(cls, text: str, source: Path) -> Experiment:
@@ -228,30 +283,36 @@ def _load(document: Document, text: str, source: Path) -> Experiment:
     points: list[Point] = []
     problems: list[str] = []
     files: dict[str, str] = {}
-    try:
-        variants = list(_variants(document, sheet.sweep))
-    except DocumentError as error:
-        raise error from None
-    for label, data in variants:
+    datasheets: dict[str, dict[str, Any]] = {}
+    refused = 0
+    for label, data in _variants(document, sheet.sweep):
         try:
-            points.append(_Resolver(replace(document, data=data), folder, files).point(label))
+            points.append(_Resolver(replace(document, data=data), folder, files, datasheets).point(label))
         except DocumentError as error:
             where = " ".join(f"{path}={value}" for path, value in label.items())
             problems += [f"{problem} (at {where})" if label else problem for problem in error.problems]
+            refused += 1
+            if refused == _MOST_REFUSED_POINTS:
+                break
     if problems:
         raise DocumentError(list(dict.fromkeys(problems)))
     relevant = {key: value for key, value in document.data.items() if key != "workers"}
     found = hashlib.sha256(json.dumps([relevant, sorted(files.items())], sort_keys=True).encode())
-    return Experiment(sheet.name, text, source, tuple(points), sheet.workers, found.hexdigest())
+    workers = sheet.workers
+    if workers.dask is not None and workers.dask.endswith(".json"):
+        workers = workers.model_copy(update={"dask": str(folder / workers.dask)})
+    return Experiment(sheet.name, text, source, tuple(points), workers, found.hexdigest())
 
 
 class _Resolver:
     """Checks what a valid sheet names; collects problems."""
 
-    def __init__(self, document: Document, folder: Path, files: dict[str, str]):
+    def __init__(self, document: Document, folder: Path, files: dict[str, str], datasheets: dict[str, dict[str, Any]]):
         self.document = document
         self.folder = folder
+        # What was read for other points: by path a digest, and by name the data.
         self.files = files
+        self.datasheets = datasheets
         self.problems: list[str] = []
 
     def problem(self, path: Path_, rule: str) -> None:
@@ -293,6 +354,7 @@ class _Resolver:
                 self.problem(("networks", i), f"networks must differ in name (got {name} twice)")
         self.stop_on_problems()
         budget = self.budget(hardware.budget, like)
+        self.stop_on_problems()
         space = None
         fixed: dict[str, dict[str, Any]] = {}
         if hardware.accelerators:
@@ -315,11 +377,9 @@ class _Resolver:
 
     def network(self, i: int, sheet: NetworkSheet) -> dict[str, Any]:
         path: Path_ = ("networks", i)
-        name = sheet.network
-        if name.lower().endswith(".onnx"):
-            name = str(self.folder / name)
-            self.note(name)
-        specification = {"network": name, "options": dict(sheet.options)}
+        specification = network_specification(sheet, self.folder)
+        if sheet.network.lower().endswith(".onnx"):
+            self.note(specification["network"])
         try:
             load_network(specification)
         except (NetworkError, ValueError) as error:
@@ -336,8 +396,15 @@ class _Resolver:
     def accelerator(self, path: Path_, name: str | None) -> SpatialAccelerator | None:
         if name is None:
             return None
+        known = catalog.names()
+        if name not in known and not name.endswith((".yaml", ".yml")):
+            rule = (
+                f"unknown accelerator {name!r}{did_you_mean(name, known)} (known: {', '.join(known)}, or a .yaml file)"
+            )
+            self.problem(path, rule)
+            return None
         try:
-            return catalog.load(self.path_of(name) if name.endswith((".yaml", ".yml")) else name)
+            return catalog.load(self.path_of(name))
         except DocumentError as error:
             for problem in error.problems:
                 self.problem(path, problem)
@@ -347,10 +414,13 @@ class _Resolver:
         """A datasheet as plain data, checked."""
         if self.accelerator(path, name) is None:
             return None
-        if name in catalog.names():
-            return dict(catalog.document(name).data)
-        self.note(self.path_of(name))
-        return dict(read(self.path_of(name)).data)
+        if name not in self.datasheets:
+            if name in catalog.names():
+                self.datasheets[name] = catalog.document(name).data
+            else:
+                self.note(self.path_of(name))
+                self.datasheets[name] = read(self.path_of(name)).data
+        return copy.deepcopy(self.datasheets[name])
 
     def budget(self, sheet: BudgetSheet, like: SpatialAccelerator | None) -> Budget:
         found = Budget.like(like) if like else Budget()
@@ -365,6 +435,8 @@ class _Resolver:
                     unit = "bytes per second" if key == "dram_bandwidth" else "bytes per cycle"
                     self.problem(("hardware", "budget", key), f"must be in {unit}")
                 value = number
+            if not value > 0:
+                self.problem(("hardware", "budget", key), f"must be > 0 (got {value!r})")
             changes[field] = value
         return replace(found, **changes)
 
@@ -391,6 +463,19 @@ class _Resolver:
         except DocumentError as error:
             self.problems += error.problems
             return None
+
+
+def point_sheets(text: str, source: Path) -> list[ExperimentSheet]:
+    """What an experiment's text says at every point; the files that it names are not looked at."""
+    document = parse(text, str(source))
+    variants = _variants(document, document.validate(ExperimentSheet).sweep)
+    return [replace(document, data=data).validate(ExperimentSheet) for _, data in variants]
+
+
+def network_specification(sheet: NetworkSheet, folder: Path) -> dict[str, Any]:
+    """Plain data for a network; files are relative to a folder."""
+    name = str(folder / sheet.network) if sheet.network.lower().endswith(".onnx") else sheet.network
+    return {"network": name, "options": dict(sheet.options)}
 
 
 def load_network(specification: Mapping[str, Any]) -> Network:
@@ -451,6 +536,8 @@ def _place(name: str, data: Any) -> Path_:
             raise ValueError(f"must be a path such as hardware.budget.macs or networks[0].network (got {name!r})")
         parts.append(match[1] if match[1] else int(match[2]))
         rest = rest[match.end() :].removeprefix(".")
+    if not parts:
+        raise ValueError("must be a path such as hardware.budget.macs or networks[0].network (got '')")
     if parts[0] in ("workers", "sweep", "name"):
         raise ValueError(f"{parts[0]} cannot vary")
     node = data

@@ -22,6 +22,7 @@ from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.mapping_file import LayerMapping, MappingDocument
 from codesign import mappings
 from codesign.experiments.ledger import Ledger
+from codesign.files import write_whole
 from codesign.reports import _figures as figures
 from codesign.reports._figures import Figure
 from codesign.reports._run import Design, Point, Row, Run
@@ -59,7 +60,7 @@ def write_report(folder: Path) -> Path:
     if run.best is not None:
         for name, text in _best_files(run.best).items():
             (folder / BEST).mkdir(exist_ok=True)
-            (folder / BEST / name).write_text(text, encoding="utf-8")
+            write_whole(folder / BEST / name, text)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("codesign.reports"),
         autoescape=True,
@@ -73,7 +74,7 @@ def write_report(folder: Path) -> Path:
         **content, figures=_embedded(page.figures), plotly=get_plotlyjs()
     )
     path = folder / REPORT
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text)
     return path
 
 

@@ -60,7 +60,7 @@ def layer_table(network_cost: NetworkCost) -> Table:
     table = Table(box=None, title=f"{network_cost.network} on {network_cost.hardware}", title_justify="left")
     for column in ("layer", "operator"):
         table.add_column(column)
-    for column in ("energy uJ", "latency us", "EDP uJ ms", "utilisation"):
+    for column in ("energy uJ", "latency us", "EDP uJ ms", "utilisation", "gap"):
         table.add_column(column, justify="right")
     table.add_column("bottleneck")
     for layer in network_cost.layers:
@@ -71,10 +71,11 @@ def layer_table(network_cost: NetworkCost) -> Table:
                 f"{cost.latency_s * 1e6:.4g}",
                 f"{cost.edp_js * 1e9:.4g}",
                 percent(cost.utilisation) if cost.macs else "",
+                "" if layer.gap is None else f"{layer.gap:.2%}",
                 "fused" if layer.fused else cost.bottleneck,
             )
         else:
-            figures = ("-", "-", "-", "-", str(cost))
+            figures = ("-", "-", "-", "-", "", str(cost))
         table.add_row(layer.name, str(layer.operator), *figures)
     return table
 

@@ -59,6 +59,10 @@ class Parameter(ABC):
         """All values."""
 
 
+#: Of a choice: the importance encoding has a number for each.
+_MOST_OPTIONS = 1000
+
+
 @dataclass(frozen=True)
 class Range(Parameter):
     """Numbers from ``low`` to at most ``high`` in steps; on a logarithmic scale small ones get as much room as large.
@@ -158,6 +162,8 @@ class Choice(Parameter):
     def __post_init__(self) -> None:
         if not self.options:
             raise ValueError("must have at least one option")
+        if len(self.options) > _MOST_OPTIONS:
+            raise ValueError(f"must have at most {_MOST_OPTIONS} options (got {len(self.options)})")
         for i, option in enumerate(self.options):
             if option in self.options[:i]:
                 raise ValueError(f"options must differ (got {option!r} twice)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -133,7 +134,9 @@ def test_mappings_of_a_network_are_saved_too(tiny: Path, tmp_path: Path) -> None
     layers = json.loads((tmp_path / "out" / "results.json").read_text())[0]["layers"]
     mapped = [layer for layer in layers if "mapping" in layer]
     assert len(mapped) > 5
-    printed = edp_js(ran("cost", saved, "--on", tiny))
+    *printed, total = edp_js(ran("cost", saved, "--on", tiny))
+    energy = math.fsum(layer["energy_pj"] for layer in mapped) * 1e-12
+    assert total == pytest.approx(energy * math.fsum(layer["latency_s"] for layer in mapped), rel=1e-3)
     assert printed == pytest.approx([layer["edp_js"] for layer in mapped], rel=1e-3)
     assert edp_js(ran("cost", saved, "--on", tiny, "--layer", mapped[2]["layer"])) == [printed[2]]
 

@@ -1,8 +1,10 @@
-"""A small experiment as text, and what a run found."""
+"""A small experiment as text, the command line, and what a run found."""
 
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 EXPERIMENT = """\
@@ -13,6 +15,12 @@ hardware: {space: naas, budget: {like: eyeriss}}
 search: {optimiser: cma_es, population: 5, generations: 4}
 workers: {processes: 2}
 """
+
+
+def codesign(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run a command."""
+    command = [sys.executable, "-m", "codesign", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
 
 
 def found(folder: Path) -> tuple[object, ...]:

@@ -11,16 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import EXPERIMENT, found
+from runs import EXPERIMENT, codesign, found
 
 from codesign.experiments import run
 from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.sheet import Experiment
-
-
-def codesign(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "codesign", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
 
 
 def test_workers_change_nothing(experiment: Path, tmp_path: Path, undisturbed: tuple[object, ...]) -> None:
