@@ -171,14 +171,21 @@ def evaluated(data: dict[str, Any], arm: Arm) -> float:
     return math.inf if result is None else result.edp
 
 
-def search(hardware: dict[str, Any], arm: Arm, seed: int, effort: tuple[int, int], pool: Executor) -> Design:
+def search(
+    hardware: dict[str, Any],
+    arm: Arm,
+    seed: int,
+    effort: tuple[int, int],
+    pool: Executor,
+    refine: float | None = None,
+) -> Design:
     """The best design that CMA-ES finds in (population, generations) of an experiment's ``hardware`` section."""
     sheet = {
         "name": "candidate",
         "seed": seed,
         "networks": list(arm.networks),
         "hardware": hardware,
-        "search": {"population": effort[0], "generations": effort[1]},
+        "search": {"population": effort[0], "generations": effort[1], "refine": refine},
     }
     point = Experiment.parse(json.dumps(sheet), Path("experiment.yaml").resolve()).points[0]
     assert point.space is not None

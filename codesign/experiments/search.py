@@ -2,6 +2,10 @@
 
 Everything here follows from the experiment's seed and from what candidates score. So a search is resumed by running it
 again with the scores that are known, and what it then proposes is what it would have proposed.
+
+A part of every generation does not come from the optimiser: it varies one or two choices of the best designs so far,
+and the optimiser is told of them as of its own. The budget and the layers' divisors put the best designs on edges,
+which a distribution over numbers seldom hits.
 """
 
 from __future__ import annotations
@@ -18,8 +22,13 @@ from numpy.typing import NDArray
 from codesign.experiments.candidates import Record
 from codesign.experiments.sheet import Point
 from codesign.search import OPTIMISERS, Design
-from codesign.search.space import digest
+from codesign.search.pareto import front
+from codesign.search.space import HardwareSpace, digest
 
+#: Part of a generation that varies the best designs so far, and how many are the best.
+_REFINE, _ELITE = 0.5, 4
+#: Times that a variation is drawn before the optimiser gets its place.
+_MOST_DRAWS = 30
 #: Times that the optimiser may be asked for one generation before it is taken as it is.
 _MOST_ROUNDS = 100
 
@@ -58,8 +67,15 @@ class Search:
         self._vectors: NDArray[np.float64] = np.zeros((0, 0))
         self._rejected: Counter[str] = Counter()
         self._optimiser = None
+        self._values: dict[str, dict[str, Any]] = {}
+        self._refined = 0
         if point.space is not None:
             settings = point.sheet.search
+            part = settings.refine
+            if part is None:
+                part = 0.0 if settings.optimiser == "random" else _REFINE
+            self._refined = round(part * settings.population)
+            self._random = np.random.default_rng(np.random.SeedSequence(point.sheet.seed, spawn_key=(1,)))
             self._optimiser = OPTIMISERS[settings.optimiser](
                 point.space.size,
                 population=settings.population,
@@ -89,9 +105,9 @@ class Search:
         space = self.point.space
         assert space is not None
         wanted = self._optimiser.population
-        vectors: list[NDArray[np.float64]] = []
-        designs: list[Design] = []
         self._rejected = Counter()
+        designs = self._variations(space)
+        vectors = [space.encode(design.values) for design in designs]
         for _ in range(_MOST_ROUNDS):
             for vector in self._optimiser.ask():
                 built = space.build(space.decode(vector))
@@ -108,9 +124,35 @@ class Search:
             most = ", ".join(f"{reason} ({count})" for reason, count in self._rejected.most_common(3))
             raise NothingValidError(f"no valid design among {sum(self._rejected.values())} proposals: {most}")
         self._vectors = np.array(vectors)
+        self._values.update({design.digest: design.values for design in designs})
         self._proposed = [design.digest for design in designs]
         new = {design.digest: design for design in designs if design.digest not in self._scores}
         return [Job(key, design.values, design.datasheet) for key, design in new.items()]
+
+    def _variations(self, space: HardwareSpace) -> list[Design]:
+        """New designs near the best ones, each near one of them."""
+        fine = [key for key, scores in self._scores.items() if math.isfinite(sum(scores))]
+        if not fine or not self._refined:
+            return []
+        scores = np.array([self._scores[key] for key in fine])
+        if scores.shape[1] == 1:
+            elite = [fine[i] for i in np.argsort(scores[:, 0], kind="stable")[:_ELITE]]
+        else:
+            elite = [fine[i] for i in front(scores)]
+        found: dict[str, Design] = {}
+        for _ in range(self._refined):
+            for _ in range(_MOST_DRAWS):
+                values = space.neighbour(self._values[elite[int(self._random.integers(len(elite)))]], self._random)
+                try:
+                    # What has numbers can be told to the optimiser.
+                    space.encode(values)
+                except ValueError:
+                    continue
+                built = space.build(values)
+                if isinstance(built, Design) and built.digest not in found and built.digest not in self._scores:
+                    found[built.digest] = built
+                    break
+        return list(found.values())
 
     def absorb(self, records: Mapping[str, Record]) -> Generation:
         """Learn what the proposed designs scored; ``records`` has those of all jobs, by digest."""

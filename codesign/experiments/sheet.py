@@ -108,6 +108,10 @@ class SearchSheet(StrictModel):
     optimiser: Annotated[str, Field(description=", ".join(OPTIMISERS))] = "cma_es"
     population: Annotated[int, Field(ge=2, le=10_000, description="candidates per generation")] = 16
     generations: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    refine: Annotated[
+        float | None,
+        Field(ge=0, le=0.9, description="part of a generation that varies the best designs so far (0.5; random: 0)"),
+    ] = None
 
 
 class MapperSheet(StrictModel):

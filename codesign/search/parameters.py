@@ -58,7 +58,13 @@ class Parameter(ABC):
     def values(self) -> Iterator[Any]:
         """All values."""
 
+    @abstractmethod
+    def neighbour(self, value: Any, random: np.random.Generator) -> Any:
+        """A value near this one, maybe one that it cannot have, or the same if there is no other."""
 
+
+#: By which numbers differ that are neighbours, besides those a few steps away.
+_FACTORS = (0.5, 2 / 3, 0.8, 1.25, 1.5, 2.0)
 #: Of a choice: the importance encoding has a number for each.
 _MOST_OPTIONS = 1000
 
@@ -102,6 +108,15 @@ class Range(Parameter):
     def _value(self, index: int) -> Any:
         number = self.number(index)
         return f"{number!r} {self.unit}" if self.unit else number
+
+    def neighbour(self, value: Any, random: np.random.Generator) -> Any:
+        """A step or a few away, or by up to a factor of two."""
+        index = self.index(value)
+        if random.random() < 0.5:
+            new = index + int(random.choice((-3, -2, -1, 1, 2, 3)))
+        else:
+            new = round((self.number(index) * float(random.choice(_FACTORS)) - self.low) / self.step)
+        return self._value(min(self.cardinality - 1, max(0, new)))
 
     def index(self, value: Any) -> int:
         """The place of a value on the grid; raises ValueError for one that is not on it."""
@@ -192,6 +207,13 @@ class Choice(Parameter):
         if self.width(encoding) == 1:
             return [_middle(index, len(self.options))]
         return [0.75 if i == index else 0.25 for i in range(len(self.options))]
+
+    def neighbour(self, value: Any, random: np.random.Generator) -> Any:
+        """The option before or after, or any other one: they may have an order or none."""
+        index = self.options.index(value)
+        if random.random() < 0.5:
+            return self.options[min(len(self.options) - 1, max(0, index + int(random.choice((-1, 1)))))]
+        return self.options[(index + int(random.integers(1, max(2, len(self.options))))) % len(self.options)]
 
     def values(self) -> Iterator[Any]:
         """See :class:`Parameter`."""
@@ -312,6 +334,46 @@ class Connectivity(Parameter):
                 rest.remove(d)
             numbers.append(_middle(index, math.perm(len(self.unroll), count)))
         return numbers
+
+    def neighbour(self, value: Wiring, random: np.random.Generator) -> Wiring:
+        """One axis of another size (the others then use what is left of the PEs), another group on an axis, two axes
+        exchanged, or an axis more or less.
+
+        Sizes that layers divide lie far apart, and all of them at the edge of the budget: no small change of numbers
+        leads from one to the next. So new sizes are often powers of two, and the last axis is as long as it can be.
+        """
+        dims, sizes = [group for group, _ in value], [size for _, size in value]
+        move, i = float(random.random()), int(random.integers(len(value)))
+        unused = [group for group in self.unroll if group not in dims]
+        if move < 0.2 and unused:
+            dims[i] = unused[int(random.integers(len(unused)))]
+        elif move < 0.3 and len(value) > 1:
+            j = (i + 1 + int(random.integers(len(value) - 1))) % len(value)
+            dims[i], dims[j] = dims[j], dims[i]
+        elif move < 0.4 and unused and len(value) + 1 in self.axes:
+            half = int(random.choice((2, 4, 8)))
+            dims.insert(i, unused[int(random.integers(len(unused)))])
+            sizes.insert(i, half)
+            sizes[i + 1] //= half
+        elif move < 0.5 and len(value) - 1 in self.axes:
+            j = (i + 1) % len(value)
+            sizes[j] *= sizes[i]
+            del dims[i], sizes[i]
+        else:
+            how = float(random.random())
+            if how < 0.35:
+                sizes[i] += self.size_step * int(random.choice((-2, -1, 1, 2)))
+            elif how < 0.7:
+                sizes[i] = 2 ** max(0, round(math.log2(sizes[i])) + int(random.integers(-1, 2)))
+            else:
+                sizes[i] = round(sizes[i] * float(random.choice(_FACTORS)))
+        if random.random() < 0.7:
+            # Another axis takes what is left.
+            j = (i + 1) % len(sizes)
+            others = math.prod(size for k, size in enumerate(sizes) if k != j)
+            sizes[j] = int(self.pes.number(self.pes.cardinality - 1)) // max(1, others)
+        step = self.size_step
+        return tuple((group, max(step, size // step * step)) for group, size in zip(dims, sizes, strict=True))
 
     @property
     def cardinality(self) -> int:

@@ -193,6 +193,15 @@ class HardwareSpace:
         """A vector (size,) that stands for a choice; raises ValueError for values that a parameter cannot have."""
         return np.array([x for name, p in self.parameters.items() for x in p.encode(values[name], self.encoding)])
 
+    def neighbour(self, values: Values, random: np.random.Generator) -> Values:
+        """Values of which one or two are others, near these; they may be the same, or what parameters cannot have."""
+        new = dict(values)
+        names = list(self.parameters)
+        for _ in range(1 + int(random.random() < 0.4)):
+            name = names[int(random.integers(len(names)))]
+            new[name] = self.parameters[name].neighbour(new[name], random)
+        return new
+
     def build(self, values: Values) -> Design | Infeasible:
         """The design, or why there is none: a datasheet that contradicts itself, or above the budget."""
         data = self._filled((), self._template, {path: values[p.name] for path, p in self._found.items()})
