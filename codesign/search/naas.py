@@ -52,8 +52,10 @@ def naas_design(datasheet: dict[str, Any], accelerator: SpatialAccelerator, budg
         "memory": "sram",
         "capacity": _bytes(_STEP_BYTES, min(_LARGEST_SCRATCHPAD_BYTES, most_bytes // 16)),
         "width": word,
-        # What one MAC takes and gives in a cycle; loading the next tile competes with it.
-        "bandwidth": (compute.weight_bits + compute.input_bits + 2 * compute.accumulator_bits) / 8,
+        # One port each to read and to write: what a MAC takes in a cycle, and what it gives while a weight and an input
+        # of the next tile are loaded.
+        "read_bandwidth": (compute.weight_bits + compute.input_bits + compute.accumulator_bits) / 8,
+        "write_bandwidth": (compute.weight_bits + compute.input_bits + compute.accumulator_bits) / 8,
     }
     kept = ("node", "cell", "clock", "compute", "wires", "area_factor")
     return {
