@@ -180,7 +180,7 @@ class DaskPool(Pool):
         except ImportError:
             raise WorkersError("workers.dask needs Dask: pip install 'codesign[dask]'") from None
         # What happens to the connection is told once, by the errors raised here.
-        for name in ("distributed.client", "distributed.core", "distributed.comm", "distributed.utils"):
+        for name in ("distributed", "distributed.client", "distributed.core", "distributed.comm", "distributed.utils"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._address = address
         scheduler = _scheduler_of(address)
