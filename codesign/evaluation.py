@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from codesign.networks import Fusion, Network
 from mappers import (
     DEFAULT_EVALUATIONS,
     DEFAULT_NODE_LIMIT,
-    Certificate,
     MapperFactory,
     MapResult,
     Objective,
@@ -311,30 +310,41 @@ def _on_one(
     fused: Mapping[str, Fusion],
     mapped: Mapping[Operator, MapResult | Infeasible],
 ) -> NetworkCost:
-    layers = []
-    certificates: list[Certificate | None] = []
+    priced: dict[Operator, tuple[Cost | Infeasible, float | None]] = {}
+    for operator in graph.unique():
+        if not operator.passes:
+            result = mapped[operator]
+            certificate = None if isinstance(result, Infeasible) else result.certificate
+            cost = result if isinstance(result, Infeasible) else result.cost
+            priced[operator] = cost, certificate.gap if certificate else None
+    gaps = [gap for _, gap in priced.values()]
+    if None in gaps:
+        quality = None
+    else:
+        # All layers share one objective; the worst gap bounds the sum's for energy and latency.
+        worst = max((gap for gap in gaps if gap is not None), default=0.0)
+        quality = "optimal per layer" if worst == 0 else f"each layer within {worst:.2%}"
+    layers = tuple(layer_costs(hardware, graph, fused, priced))
+    return NetworkCost(graph.name, hardware.name, hardware.area_mm2, hardware.macs, layers, quality)
+
+
+def layer_costs(
+    hardware: SpatialAccelerator,
+    graph: Network,
+    fused: Mapping[str, Fusion],
+    mapped: Mapping[Operator, tuple[Cost | Infeasible, float | None]],
+) -> Iterator[LayerCost]:
+    """Every layer of a network: run with its producer, streamed, or with the cost and gap of its operator's mapping."""
     streamed = {operator: stream(hardware, operator) for operator in graph.unique() if operator.passes}
     for layer in graph:
-        cost: Cost | Infeasible
-        certificate: Certificate | None = None
+        gap = None
         if layer.name in fused:
             cost = stream(hardware, layer.operator, fused[layer.name].reads)
         elif layer.operator.passes:
             cost = streamed[layer.operator]
         else:
-            result = mapped[layer.operator]
-            cost = result if isinstance(result, Infeasible) else result.cost
-            certificate = None if isinstance(result, Infeasible) else result.certificate
-            certificates.append(certificate)
-        gap = certificate.gap if certificate else None
-        layers.append(LayerCost(layer.name, layer.operator, cost, layer.name in fused, gap))
-    if None in certificates:
-        quality = None
-    else:
-        # All layers share one objective; the worst gap bounds the sum's for energy and latency.
-        worst = max((c.gap for c in certificates if c), default=0.0)
-        quality = "optimal per layer" if worst == 0 else f"each layer within {worst:.2%}"
-    return NetworkCost(graph.name, hardware.name, hardware.area_mm2, hardware.macs, tuple(layers), quality)
+            cost, gap = mapped[layer.operator]
+        yield LayerCost(layer.name, layer.operator, cost, layer.name in fused, gap)
 
 
 def _together(result: NetworkCost, hardware: SpatialAccelerator, **settings: Any) -> NetworkCost:

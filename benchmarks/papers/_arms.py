@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerators import catalog
-from accelerators.costs import Cost, Infeasible
+from accelerators.costs import Cost, Infeasible, InfeasibleError
 from accelerators.documents import Document
 from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
@@ -39,12 +39,11 @@ CMA_EVALUATIONS = 2_000
 
 @dataclass(frozen=True)
 class Arm:
-    """What is evaluated on a design: networks of the zoo, mapped in one way, or only layers that are not mapped."""
+    """What is evaluated on a design: networks of the zoo, mapped in one way."""
 
     networks: tuple[str, ...]
     style: Style
     pad: bool = False
-    only_streaming: bool = False
 
 
 @dataclass
@@ -93,8 +92,6 @@ def totals(accelerator: SpatialAccelerator, arm: Arm) -> Totals | None:
         energy_pj, cycles = 0.0, 0
         for layer in graph:
             operator = layer.operator
-            if arm.only_streaming and not operator.passes:
-                continue
             if operator not in costs:
                 cost = stream(accelerator, operator) if operator.passes else cost_of(operator)
                 if cost is None or isinstance(cost, Infeasible):
@@ -109,8 +106,20 @@ def totals(accelerator: SpatialAccelerator, arm: Arm) -> Totals | None:
                 result.spent_on[where] = result.spent_on.get(where, 0.0) + energy
         result.energy_pj.append(energy_pj)
         result.cycles.append(cycles)
-        result.utilisation.append(graph.macs / (accelerator.macs * cycles) if cycles else 0.0)
+        result.utilisation.append(graph.macs / (accelerator.macs * cycles))
     return result
+
+
+def streamed(accelerator: SpatialAccelerator, graph: Network) -> tuple[float, int]:
+    """Energy in pJ and cycles of the layers of a network that have no loop nest."""
+    energy_pj, cycles = 0.0, 0
+    for layer in graph:
+        if layer.operator.passes:
+            cost = stream(accelerator, layer.operator)
+            assert isinstance(cost, Cost)
+            energy_pj += cost.energy_pj
+            cycles += cost.latency_cycles
+    return energy_pj, cycles
 
 
 def _mapping(accelerator: SpatialAccelerator, arm: Arm) -> Callable[[Operator], Cost | None]:
@@ -118,9 +127,10 @@ def _mapping(accelerator: SpatialAccelerator, arm: Arm) -> Callable[[Operator], 
         dataflow, description = FixedDataflow(accelerator), arm.style
 
         def fixed(operator: Operator) -> Cost | None:
-            if dataflow.cost(description, operator) is None:
+            try:
+                cost = evaluate_packed(*dataflow.mapping(description, operator))
+            except InfeasibleError:
                 return None
-            cost = evaluate_packed(*dataflow.mapping(description, operator))
             return cost if isinstance(cost, Cost) else None
 
         return fixed

@@ -2,8 +2,9 @@
 
 A description says, for every level, the order of its loops and their largest factors, and what the axes of the array
 unroll. A layer takes of every factor what it has; what is left is looped over at the outermost level, and bounds that
-the factors do not divide are padded. Which description a design gets is not ours to choose badly: it is the one of
-least EDP over all of the experiment's networks that a search finds within the design's native dataflow.
+the factors do not divide are padded. A design gets the description that is published for its dataflow, and where that
+is silent the factors of least EDP over all of the experiment's networks that a search finds, so that it is not ours to
+choose badly.
 """
 
 from __future__ import annotations
@@ -35,19 +36,16 @@ class Description:
     orders: tuple[tuple[str, tuple[str, ...]], ...]
 
     def __str__(self) -> str:
+        orders = dict(self.orders)
         parts = []
-        for (name, factors), order in zip(self.factors, _padded_orders(self), strict=True):
+        for name, factors in self.factors:
             sizes = {dim: "all" if size == ALL else str(size) for dim, size in factors if size > 1}
-            listed = [dim for dim in order or sizes if dim in sizes]
+            # Axes have no order of loops, but one in which dimensions are served.
+            listed = [dim for dim in orders.get(name, sizes) if dim in sizes]
             if listed:
                 parts.append(f"{name}: " + " ".join(f"{dim}={sizes[dim]}" for dim in listed))
         outermost = " ".join(self.orders[0][1])
         return f"outermost loops {outermost}; " + "; ".join(parts)
-
-
-def _padded_orders(description: Description) -> list[tuple[str, ...]]:
-    orders = dict(description.orders)
-    return [orders.get(name, ()) for name, _ in description.factors]
 
 
 @dataclass(frozen=True)

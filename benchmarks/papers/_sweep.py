@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from accelerators.documents import Document
 from accelerators.spatial.architecture import SpatialAccelerator
-from accelerators.spatial.streaming import stream
-from benchmarks.papers._arms import Arm, accelerator_of, evaluated, network
+from benchmarks.papers._arms import Arm, accelerator_of, evaluated, network, streamed
 from codesign.search.naas import naas_design
 from codesign.search.space import Budget, Design, HardwareSpace
 from mappers.mapspace import divisors_of
@@ -51,15 +50,18 @@ class Swept:
 
 def _arrays(macs: int) -> Iterator[_Array]:
     """One to three axes of even sizes, each with a dimension of its own; the order of the axes makes no difference."""
-    even = [1, *range(2, macs + 1, 2)]
+
+    def shapes(count: int, room: int) -> Iterator[tuple[int, ...]]:
+        if count == 1:
+            yield (room // 2 * 2,)
+            return
+        for size in range(2, room // 2 ** (count - 1) + 1, 2):
+            yield from ((size, *rest) for rest in shapes(count - 1, room // size))
+
     for count in (1, 2, 3):
+        large = [sizes for sizes in shapes(count, macs) if math.prod(sizes) >= _LEAST_PART * macs]
         for dims in itertools.combinations(_DIMS, count):
-            for sizes in itertools.product(even, repeat=count - 1):
-                if 1 in sizes:
-                    continue
-                last = macs // math.prod(sizes) // 2 * 2
-                if last >= 2 and math.prod(sizes) * last >= _LEAST_PART * macs:
-                    yield tuple(zip(dims, (*sizes, last), strict=True))
+            yield from (tuple(zip(dims, sizes, strict=True)) for sizes in large)
 
 
 #: Divisors of every layer's bound by dimension; lanes that every layer uses on an axis.
@@ -73,17 +75,10 @@ class _CycleBounds:
     def __init__(self, accelerator: SpatialAccelerator, networks: tuple[str, ...]):
         self._networks: list[tuple[int, NDArray[np.float64], _Divisors, _Lanes]] = []
         for graph in map(network, networks):
-            fixed = 0
-            layers: dict[Any, int] = {}
-            for layer in graph:
-                if layer.operator.passes:
-                    cost = stream(accelerator, layer.operator)
-                    fixed += getattr(cost, "latency_cycles", 0)
-                else:
-                    layers[layer.operator] = layers.get(layer.operator, 0) + 1
+            layers = {operator: len(names) for operator, names in graph.unique().items() if not operator.passes}
             work = np.array([operator.iterations * count for operator, count in layers.items()], float)
             lanes = {dim: [divisors_of(operator.bound(dim)) for operator in layers] for dim in _DIMS}
-            self._networks.append((fixed, work, lanes, {}))
+            self._networks.append((streamed(accelerator, graph)[1], work, lanes, {}))
 
     def of(self, array: _Array) -> float:
         product = 1.0

@@ -41,6 +41,7 @@ from benchmarks.papers._arms import (
     network,
     search,
     shares,
+    streamed,
     totals,
 )
 from benchmarks.papers._fixed import PUBLISHED, Description, FixedDataflow
@@ -107,14 +108,13 @@ def descriptions(name: str, networks: tuple[str, ...], dram: bool) -> tuple[Desc
     accelerator = accelerator_of(datasheet(name, dram))
     dataflow = FixedDataflow(accelerator)
     counts = [(graph, graph.unique()) for graph in map(network, networks)]
-    streamed = totals(accelerator, Arm(networks, "streamed", only_streaming=True))
-    assert streamed is not None
+    fixed = [streamed(accelerator, graph) for graph, _ in counts]
 
     def edp(description: Description) -> float:
         costs: dict[Any, tuple[float, int]] = {}
         product = 1.0
         for i, (_, layers) in enumerate(counts):
-            energy_pj, cycles = streamed.energy_pj[i], streamed.cycles[i]
+            energy_pj, cycles = fixed[i]
             for operator, names in layers.items():
                 if operator.passes:
                     continue
@@ -264,7 +264,6 @@ def figure_8(names: Sequence[str], settings: Settings) -> int:
     cases = [case for case in FIGURE_8 if case[0] in names]
     for name, graph in _progress(cases):
         published, _ = descriptions(name, (graph,), False)
-        ratios = []
         designs = searched(name, (graph,), False, settings)
         fixed, sizes_only = [], Arm((graph,), published)
         baseline = totals(accelerator_of(datasheet(name, dram=False)), sizes_only)

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accelerators.costs import Cost, Infeasible
+from accelerators.costs import Infeasible
 from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
-from accelerators.spatial.streaming import stream
+from codesign.evaluation import layer_costs
 from codesign.networks import Network
 from mappers import MAPPERS, MapResult, map_operator
 
@@ -45,18 +45,13 @@ def evaluate_candidate(
                 first = network.unique()[operator][0]
                 return _infeasible(result, f"{network.name}: {first}: {result.message}")
             mapped[operator] = result
+    gaps = {operator: result.certificate.gap if result.certificate else None for operator, result in mapped.items()}
+    priced = {operator: (result.cost, gaps[operator]) for operator, result in mapped.items()}
     totals: Record = {}
     for network in networks:
-        fused = network.fusable() if fuse else {}
         energy_pj, latency_s, cycles = 0.0, 0.0, 0
-        for layer in network:
-            cost: Cost | Infeasible
-            if layer.name in fused:
-                cost = stream(accelerator, layer.operator, fused[layer.name].reads)
-            elif layer.operator.passes:
-                cost = stream(accelerator, layer.operator)
-            else:
-                cost = mapped[layer.operator].cost
+        for layer in layer_costs(accelerator, network, network.fusable() if fuse else {}, priced):
+            cost = layer.cost
             if isinstance(cost, Infeasible):
                 return _infeasible(cost, f"{network.name}: {layer.name}: {cost.message}")
             energy_pj += cost.energy_pj
@@ -74,19 +69,18 @@ def evaluate_candidate(
             "macs": network.macs,
             "utilisation": network.macs / (accelerator.macs * cycles) if cycles else 0.0,
         }
-    gaps = [result.certificate.gap if result.certificate else None for result in mapped.values()]
     return {
         "status": "ok",
         "networks": totals,
         "area_mm2": accelerator.area_mm2,
-        "gap": None if None in gaps else max((gap for gap in gaps if gap is not None), default=0.0),
+        "gap": None if None in gaps.values() else max((gap for gap in gaps.values() if gap is not None), default=0.0),
         "objectives": {
             "edp": _mean(totals, "edp_js"),
             "energy": _mean(totals, "energy_pj"),
             "latency": _mean(totals, "latency_s"),
             "area": accelerator.area_mm2,
         },
-        "layers": [_layer(operator, result) for operator, result in mapped.items()],
+        "layers": [_layer(operator, result, gaps[operator]) for operator, result in mapped.items()],
     }
 
 
@@ -99,7 +93,7 @@ def _infeasible(reason: Infeasible, text: str) -> Record:
     return {"status": "infeasible", "code": reason.code, "reason": text}
 
 
-def _layer(operator: Operator, result: MapResult) -> Record:
+def _layer(operator: Operator, result: MapResult, gap: float | None) -> Record:
     cost = result.cost
     return {
         "operator": str(operator),
@@ -110,5 +104,5 @@ def _layer(operator: Operator, result: MapResult) -> Record:
         "energy_breakdown_pj": dict(cost.energy_breakdown_pj),
         "mapping": str(result.mapping),
         "bounds": dict(result.bounds),
-        "gap": None if result.certificate is None else result.certificate.gap,
+        "gap": gap,
     }

@@ -18,9 +18,8 @@ from accelerators.costs import Cost, Infeasible
 from accelerators.documents import Document, DocumentError
 from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
-from accelerators.spatial.streaming import stream
 from accelerators.units import UNITS, split_unit
-from codesign.evaluation import LayerCost
+from codesign.evaluation import layer_costs
 from codesign.experiments.candidates import Record
 from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.run import BASELINE
@@ -286,23 +285,13 @@ def _layers_of(
     operators = dict.fromkeys(operator for network in networks for operator in network.unique() if not operator.passes)
     if [str(operator) for operator in operators] != [saved["operator"] for saved in candidate["layers"]]:
         raise LedgerError(f"{folder}: the networks have other layers now than in the run")
-    mapped = {
+    mapped: dict[Operator, tuple[Cost | Infeasible, float | None]] = {
         operator: (_cost(accelerator, operator, saved), saved["gap"])
         for operator, saved in zip(operators, candidate["layers"], strict=True)
     }
     for network in networks:
-        fused = network.fusable() if sheet.fuse else {}
-        for layer in network:
-            cost: Cost | Infeasible
-            gap = None
-            if layer.name in fused:
-                cost = stream(accelerator, layer.operator, fused[layer.name].reads)
-            elif layer.operator.passes:
-                cost = stream(accelerator, layer.operator)
-            else:
-                cost, gap = mapped[layer.operator]
-            record = LayerCost(layer.name, layer.operator, cost, layer.name in fused, gap).record()
-            yield {"network": network.name, **record}
+        for layer in layer_costs(accelerator, network, network.fusable() if sheet.fuse else {}, mapped):
+            yield {"network": network.name, **layer.record()}
 
 
 def _cost(accelerator: SpatialAccelerator, operator: Operator, saved: Record) -> Cost:

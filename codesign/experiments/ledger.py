@@ -35,8 +35,10 @@ _NO_DAMAGE = (
     sqlite3.SQLITE_PERM,
 )
 _LEAST_FREE_BYTES = 2**16
+#: The copy of the experiment in a run's folder.
+EXPERIMENT = "experiment.yaml"
 #: What a run keeps in its folder.
-FILES = ("experiment.yaml", _JOURNAL, _LOCK, *(f"{_DATABASE}{suffix}" for suffix in ("", "-wal", "-shm")))
+FILES = (EXPERIMENT, _JOURNAL, _LOCK, *(f"{_DATABASE}{suffix}" for suffix in ("", "-wal", "-shm")))
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE candidates (
@@ -114,7 +116,7 @@ class Ledger:
                 f"{self.folder}: there is a run in this folder already; continue it with: codesign resume {self.folder}"
             )
         for name in FILES:
-            if name not in (_LOCK, "experiment.yaml"):
+            if name not in (_LOCK, EXPERIMENT):
                 (self.folder / name).unlink(missing_ok=True)
         return self._new([("meta", meta)])
 

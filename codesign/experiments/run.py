@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from codesign.experiments.candidates import Record
-from codesign.experiments.ledger import Ledger, LedgerError
+from codesign.experiments.ledger import EXPERIMENT, Ledger, LedgerError
 from codesign.experiments.search import Generation, Job, NothingValidError, Search
 from codesign.experiments.sheet import Experiment, WorkersSheet
 from codesign.experiments.workers import Pool, WorkersError, libraries, pool_for
 from codesign.files import write_whole
 
-#: The copy of the experiment in a run's folder.
-EXPERIMENT = "experiment.yaml"
 #: What the baseline goes by among the candidates of a point.
 BASELINE = "baseline"
 _POLL_S = 0.25

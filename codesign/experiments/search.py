@@ -67,7 +67,9 @@ class Search:
         self._vectors: NDArray[np.float64] = np.zeros((0, 0))
         self._rejected: Counter[str] = Counter()
         self._optimiser = None
-        self._values: dict[str, dict[str, Any]] = {}
+        # What designs chose, by digest: of this generation, and of the best so far.
+        self._new: dict[str, dict[str, Any]] = {}
+        self._elite: dict[str, dict[str, Any]] = {}
         self._refined = 0
         if point.space is not None:
             settings = point.sheet.search
@@ -106,8 +108,9 @@ class Search:
         assert space is not None
         wanted = self._optimiser.population
         self._rejected = Counter()
-        designs = self._variations(space)
-        vectors = [space.encode(design.values) for design in designs]
+        variations = self._variations(space)
+        designs = [design for design, _ in variations]
+        vectors = [vector for _, vector in variations]
         for _ in range(_MOST_ROUNDS):
             for vector in self._optimiser.ask():
                 built = space.build(space.decode(vector))
@@ -124,35 +127,37 @@ class Search:
             most = ", ".join(f"{reason} ({count})" for reason, count in self._rejected.most_common(3))
             raise NothingValidError(f"no valid design among {sum(self._rejected.values())} proposals: {most}")
         self._vectors = np.array(vectors)
-        self._values.update({design.digest: design.values for design in designs})
+        self._new = {design.digest: design.values for design in designs}
         self._proposed = [design.digest for design in designs]
         new = {design.digest: design for design in designs if design.digest not in self._scores}
         return [Job(key, design.values, design.datasheet) for key, design in new.items()]
 
-    def _variations(self, space: HardwareSpace) -> list[Design]:
-        """New designs near the best ones, each near one of them."""
-        fine = [key for key, scores in self._scores.items() if math.isfinite(sum(scores))]
-        if not fine or not self._refined:
-            return []
-        scores = np.array([self._scores[key] for key in fine])
-        if scores.shape[1] == 1:
-            elite = [fine[i] for i in np.argsort(scores[:, 0], kind="stable")[:_ELITE]]
-        else:
-            elite = [fine[i] for i in front(scores)]
-        found: dict[str, Design] = {}
-        for _ in range(self._refined):
+    def _variations(self, space: HardwareSpace) -> list[tuple[Design, NDArray[np.float64]]]:
+        """New designs near the best ones, each near one of them, and the numbers that stand for them."""
+        found: dict[str, tuple[Design, NDArray[np.float64]]] = {}
+        elite = list(self._elite.values())
+        for _ in range(self._refined if elite else 0):
             for _ in range(_MOST_DRAWS):
-                values = space.neighbour(self._values[elite[int(self._random.integers(len(elite)))]], self._random)
+                values = space.neighbour(elite[int(self._random.integers(len(elite)))], self._random)
                 try:
                     # What has numbers can be told to the optimiser.
-                    space.encode(values)
+                    vector = space.encode(values)
                 except ValueError:
                     continue
                 built = space.build(values)
                 if isinstance(built, Design) and built.digest not in found and built.digest not in self._scores:
-                    found[built.digest] = built
+                    found[built.digest] = built, vector
                     break
         return list(found.values())
+
+    def _keep_best(self) -> None:
+        """Those of the designs so far that are worth varying: the best ones, or the front of several objectives."""
+        fine = [key for key in {**self._elite, **self._new} if math.isfinite(sum(self._scores[key]))]
+        if not fine:
+            return
+        scores = np.array([self._scores[key] for key in fine])
+        places = np.argsort(scores[:, 0], kind="stable")[:_ELITE] if scores.shape[1] == 1 else front(scores)
+        self._elite = {fine[i]: {**self._elite, **self._new}[fine[i]] for i in places}
 
     def absorb(self, records: Mapping[str, Record]) -> Generation:
         """Learn what the proposed designs scored; ``records`` has those of all jobs, by digest."""
@@ -166,6 +171,7 @@ class Search:
         if self._optimiser is not None:
             self._optimiser.tell(self._vectors, np.array([self._scores[key] for key in self._proposed]))
             state = self._optimiser.state()
+            self._keep_best()
         done = Generation(self.generation, tuple(self._proposed), dict(self._rejected), state)
         self.generation += 1
         return done

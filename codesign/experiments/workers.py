@@ -30,7 +30,7 @@ from accelerators.documents import Document
 from codesign.experiments.candidates import Record, evaluate_candidate
 from codesign.experiments.sheet import is_address, load_network
 from codesign.networks import Network
-from mappers.processes import worker_pool
+from mappers.processes import kill, worker_pool
 
 _TRIES = 2
 _CONNECT_S, _CLOSE_S = 10, 5
@@ -160,9 +160,7 @@ class LocalPool(Pool):
     def close(self) -> None:
         """See :class:`Pool`."""
         for slot in self._slots:
-            for process in list((slot.executor._processes or {}).values()):
-                process.kill()
-            slot.executor.shutdown(wait=True, cancel_futures=True)
+            kill(slot.executor)
 
 
 class DaskPool(Pool):

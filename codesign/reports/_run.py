@@ -28,8 +28,7 @@ from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.mapping import Mapping as LoopNest
 from accelerators.spatial.mapping import MappingError
 from accelerators.spatial.model import evaluate
-from accelerators.spatial.streaming import stream
-from codesign.evaluation import LayerCost, NetworkCost
+from codesign.evaluation import LayerCost, NetworkCost, layer_costs
 from codesign.experiments.ledger import Ledger
 from codesign.experiments.run import BASELINE
 from codesign.experiments.sheet import ExperimentSheet, load_network
@@ -364,29 +363,20 @@ def _network_costs(
     other = ValueError("the networks have other layers now than in the run")
     if len(operators) != len(saved):
         raise other
-    mapped: dict[Operator, Cost] = {}
+    mapped: dict[Operator, tuple[Cost | Infeasible, float | None]] = {}
     for operator, record in zip(operators, saved, strict=True):
         mapping, bounds = LoopNest.parse(record["mapping"]), dict(record["bounds"])
         cost = _cost(evaluate(accelerator, operator, [mapping], bounds)[0])
         # The text of an operator may change with the program; then its cost says whether it is the same.
         if str(operator) != record["operator"] and not math.isclose(cost.energy_pj, record["energy_pj"], rel_tol=1e-9):
             raise other
-        mapped[operator] = cost
+        mapped[operator] = cost, record["gap"]
     found = {}
     for graph in graphs:
-        fused = graph.fusable() if fuse else {}
-        layers = []
-        for layer in graph:
-            if layer.name in fused:
-                cost = _cost(stream(accelerator, layer.operator, fused[layer.name].reads))
-            elif layer.operator.passes:
-                cost = _cost(stream(accelerator, layer.operator))
-            else:
-                cost = mapped[layer.operator]
-            layers.append(LayerCost(layer.name, layer.operator, cost, layer.name in fused))
-        found[graph.name] = NetworkCost(
-            graph.name, accelerator.name, accelerator.area_mm2, accelerator.macs, tuple(layers)
-        )
+        layers = tuple(layer_costs(accelerator, graph, graph.fusable() if fuse else {}, mapped))
+        for layer in layers:
+            _cost(layer.cost)
+        found[graph.name] = NetworkCost(graph.name, accelerator.name, accelerator.area_mm2, accelerator.macs, layers)
     return found
 
 
