@@ -1,0 +1,135 @@
+"""``list``, ``show`` and ``schema``: what there is, and how files of each kind look."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from codesign.cli._app import RefusedError, accelerators_of, app, console_of
+from codesign.reports.tables import si
+
+
+@app.command("list")
+def list_things(
+    what: Annotated[str, typer.Argument(help="accelerators, networks, mappers or dataflows")],
+) -> None:
+    """List what is in the catalog or in the zoo."""
+    console = console_of()
+    table = Table(box=None)
+    if what == "accelerators":
+        from accelerators import catalog
+
+        for column in ("name", "MACs", "on-chip", "clock", "node"):
+            table.add_column(column, justify="left" if column == "name" else "right")
+        table.add_column("description")
+        for name in catalog.names():
+            a = catalog.load(name)
+            node = f"{a.node_nm:g} nm" if a.node_nm else ""
+            table.add_row(
+                name, str(a.macs), f"{a.on_chip_bytes / 1024:.4g} kB", f"{a.clock_hz / 1e6:g} MHz", node, a.description
+            )
+    elif what == "networks":
+        from codesign.networks import ZOO
+
+        for column in ("name", "GMACs", "parameters"):
+            table.add_column(column, justify="left" if column == "name" else "right")
+        table.add_column("description")
+        for name, entry in ZOO.items():
+            network = entry.build()
+            table.add_row(name, f"{network.macs / 1e9:.4g}", f"{network.parameters:,}", entry.summary)
+    elif what == "mappers":
+        from mappers import MAPPERS
+
+        for column in ("name", "description"):
+            table.add_column(column)
+        for name, mapper in MAPPERS.items():
+            table.add_row(name, (sys.modules[mapper.__module__].__doc__ or "").splitlines()[0])
+    elif what == "dataflows":
+        from accelerators.spatial import constraint_files
+
+        for column in ("name", "source"):
+            table.add_column(column)
+        for name in constraint_files.names():
+            table.add_row(name, constraint_files.load(name).sheet.source)
+    else:
+        from accelerators.suggestions import did_you_mean
+
+        known = ("accelerators", "networks", "mappers", "dataflows")
+        raise RefusedError(f"there are lists of {' and '.join(known)} (got {what!r}){did_you_mean(what, known)}")
+    console.print(table)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="an accelerator: name from the catalog or .yaml file")]) -> None:
+    """Show an accelerator: what was read, what came from the technology tables, area and leakage."""
+    accelerator = accelerators_of([name])[0]
+    console = console_of()
+    console.print(f"{accelerator.name}: {accelerator.description}".rstrip(": "), markup=False, highlight=False)
+    if accelerator.source:
+        console.print(f"source: {accelerator.source}", markup=False, highlight=False)
+    node = f", {accelerator.node_nm:g} nm" if accelerator.node_nm else ""
+    console.print(
+        f"{accelerator.macs} MACs at {accelerator.clock_hz / 1e6:g} MHz{node} = "
+        f"{si(2 * accelerator.macs * accelerator.clock_hz)}OP/s, on chip {accelerator.on_chip_bytes / 1024:.4g} kB, "
+        f"area {accelerator.area_mm2:.4g} mm2 (wires and control: factor {accelerator.area_factor:g}), "
+        f"leakage {accelerator.leakage_mw:.4g} mW",
+        highlight=False,
+    )
+    table = Table(box=None)
+    for column in ("level", "instances", "capacity", "width", "keeps", "pJ read/write/update", "bandwidth B/cycle"):
+        table.add_column(column)
+    table.add_column("fanout")
+    for level, instances in zip(accelerator.levels, accelerator.instances, strict=False):
+        bandwidths = {
+            "read": level.read_bandwidth_bytes_per_cycle,
+            "write": level.write_bandwidth_bytes_per_cycle,
+            "shared": level.shared_bandwidth_bytes_per_cycle,
+        }
+        fanout = " ".join(
+            f"{axis.name}:{axis.size} ({'any' if axis.dims is None else ' '.join(sorted(axis.dims))})"
+            for axis in level.fanout
+        )
+        table.add_row(
+            level.name,
+            str(instances),
+            "unbounded" if level.capacity_bytes is None else f"{level.capacity_bytes:g} B",
+            f"{level.width_bits} bit",
+            " ".join(sorted(level.keeps)),
+            f"{level.read_energy_pj:.4g}/{level.fill_energy_pj:.4g}/{level.update_energy_pj:.4g}",
+            " ".join(f"{key} {value:g}" for key, value in bandwidths.items() if value is not None) or "unlimited",
+            fanout,
+        )
+    compute = accelerator.compute
+    console.print(table)
+    console.print(
+        f"MAC: {compute.weight_bits} x {compute.input_bits} bit into {compute.accumulator_bits}, "
+        f"{compute.energy_pj:.4g} pJ; addition {compute.add_energy_pj:.4g} pJ; wires "
+        f"{accelerator.wire_energy_pj_per_bit_mm:.4g} pJ per bit and mm",
+        highlight=False,
+    )
+    console.print(f"dataflow: {accelerator.dataflow.name}", markup=False, highlight=False)
+    for note in accelerator.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    for level in accelerator.levels:
+        if level.source:
+            console.print(f"{level.name}: {level.source}", markup=False, highlight=False)
+    if compute.source:
+        console.print(f"MAC: {compute.source}", markup=False, highlight=False)
+
+
+@app.command()
+def schema(
+    what: Annotated[str, typer.Argument(help="accelerator, experiment or mappings")] = "accelerator",
+) -> None:
+    """Print the JSON schema of a kind of file, for editors."""
+    from accelerators.spatial import datasheet, mapping_file
+    from codesign.experiments import sheet
+
+    schemas = {"accelerator": datasheet.schema, "experiment": sheet.schema, "mappings": mapping_file.schema}
+    if what not in schemas:
+        raise RefusedError(f"there are schemas of {', '.join(schemas)} (got {what!r})")
+    print(json.dumps(schemas[what](), indent=1))

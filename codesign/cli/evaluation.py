@@ -1,0 +1,137 @@
+"""``evaluate``: networks on candidate accelerators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codesign.cli._app import (
+    AllowUnknown,
+    Batch,
+    Bypass,
+    Dimension,
+    Evaluations,
+    Goal,
+    MapperName,
+    Network,
+    Pad,
+    RefusedError,
+    Restriction,
+    Seed,
+    SetOption,
+    accelerators_of,
+    app,
+    console_of,
+    datasheet_path,
+    mapper_of_name,
+    network_of,
+    objective_of,
+    progress,
+    require_writable_file,
+    require_writable_folder,
+    write,
+)
+from codesign.reports.tables import layer_table, si, summary_table
+
+if TYPE_CHECKING:
+    from codesign.evaluation import Evaluation
+
+
+@app.command()
+def evaluate(
+    network: Network,
+    on: Annotated[list[str], typer.Option("--on", help="accelerators: names from the catalog or .yaml files")],
+    layers: Annotated[bool, typer.Option("--layers", help="print every layer")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write everything as JSON")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="write the layers as CSV")] = None,
+    out: Annotated[Path | None, typer.Option(help="result folder: tables, JSON, mappings")] = None,
+    objective: Goal = "edp",
+    mapper: MapperName = None,
+    evaluations: Evaluations = None,
+    seed: Seed = 0,
+    constraints: Restriction = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="choose the mappings that minimise the EDP of the whole network")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="processes; they change no result", min=1, max=1024)] = 1,
+    fuse: Annotated[bool, typer.Option("--fuse", help="run elementwise layers with their producer")] = False,
+    pad: Pad = False,
+    bypass: Bypass = False,
+    batch: Batch = None,
+    options: SetOption = None,
+    dimensions: Dimension = None,
+    allow_unknown: AllowUnknown = False,
+) -> None:
+    """Energy, latency, EDP, utilisation and bottleneck of a network on candidate accelerators."""
+    graph = network_of(network, batch, options, dimensions, allow_unknown)
+    candidates = accelerators_of(on)
+    if together and (objective != "edp" or mapper):
+        raise RefusedError("--together minimises the EDP with the optimal mapper: leave out --objective and --mapper")
+    for path in (json_file, csv_file):
+        if path:
+            require_writable_file(path)
+    if out:
+        require_writable_folder(out)
+    from codesign.evaluation import evaluate as run
+    from mappers import DEFAULT_EVALUATIONS, SpaceTooLargeError, WorkerDiedError
+
+    try:
+        with progress() as report:
+            result = run(
+                graph,
+                candidates,
+                objective=objective_of(objective),
+                mapper=mapper_of_name(mapper),
+                evaluations=evaluations or DEFAULT_EVALUATIONS,
+                seed=seed,
+                constraints=constraints,
+                together=together,
+                workers=workers,
+                fuse=fuse,
+                pad=pad,
+                bypass=bypass,
+                progress=report,
+            )
+    except (SpaceTooLargeError, WorkerDiedError) as error:
+        raise RefusedError(str(error)) from None
+    console = console_of()
+    for warning in graph.warnings:
+        console.print(f"note: {warning}", markup=False)
+    console.print(f"{graph.name}: {si(graph.macs)}MACs, {si(graph.parameters)}parameters", highlight=False)
+    console.print(summary_table(result))
+    for network_cost in result.results:
+        if network_cost.quality:
+            console.print(f"{network_cost.hardware}: {network_cost.quality}", markup=False, highlight=False)
+    if layers:
+        for network_cost in result.results:
+            console.print(layer_table(network_cost))
+    for network_cost in result.results:
+        for problem in network_cost.problems:
+            console.print(f"{network_cost.hardware} cannot run {problem}", markup=False, highlight=False)
+    if json_file:
+        write(json_file, result.to_json())
+    if csv_file:
+        write(csv_file, result.to_csv())
+    if out:
+        _write_folder(result, out, dict(zip([candidate.name for candidate in candidates], on, strict=True)))
+        console.print(f"results in {out}", highlight=False)
+    if any(network_cost.problems for network_cost in result.results):
+        raise typer.Exit(1)
+
+
+def _write_folder(result: Evaluation, folder: Path, sources: dict[str, str]) -> None:
+    """summary.csv, layers.csv, results.json, and the mappings per accelerator."""
+    from codesign import mappings
+
+    write(folder / "summary.csv", result.to_csv(layers=False))
+    write(folder / "layers.csv", result.to_csv())
+    write(folder / "results.json", result.to_json())
+    for network_cost in result.results:
+        document = mappings.of_network(network_cost)
+        if document is not None:
+            file = folder / f"mappings_{network_cost.hardware}.yaml"
+            path = datasheet_path(sources[network_cost.hardware], file)
+            write(file, mappings.dump(replace(document, datasheet=path)))

@@ -1,0 +1,136 @@
+"""``init``, ``run``, ``resume``, ``report``, ``export`` and ``compare``: experiments and their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from codesign.cli._app import RefusedError, app, console_of, write
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="file to write")] = Path("experiment.yaml"),
+) -> None:
+    """Write a commented experiment to start from."""
+    if file.exists():
+        raise RefusedError(f"{file}: exists already")
+    write(file, resources.files("codesign.experiments").joinpath("template.yaml").read_text(encoding="utf-8"))
+    print(f"{file}: run it with  codesign run {file}")
+
+
+Workers = Annotated[int | None, typer.Option(help="processes; they change no result", min=1, max=1024)]
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="an experiment; `codesign init` writes one")],
+    out: Annotated[Path | None, typer.Option(help="folder of the run (runs/NAME)")] = None,
+    workers: Workers = None,
+) -> None:
+    """Run an experiment: search hardware for networks, or evaluate a sweep of designs."""
+    from codesign.experiments import run as running
+    from codesign.experiments.sheet import Experiment
+
+    experiment = Experiment.load(file)
+    folder = out or Path("runs") / experiment.name
+    _run_experiment(folder, lambda report: running.start(running.with_workers(experiment, workers), folder, report))
+
+
+@app.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")], workers: Workers = None
+) -> None:
+    """Go on with a run that was stopped."""
+    from codesign.experiments import run as running
+
+    _run_experiment(folder, lambda report: running.resume(folder, report, workers))
+
+
+def _run_experiment(folder: Path, go: Callable[[Any], str | None]) -> None:
+    """Run with a live view, and print what was found; Ctrl-C ends with how to go on."""
+    from codesign.experiments.ledger import LedgerError
+    from codesign.reports.live import LiveView
+
+    console = console_of()
+    try:
+        with LiveView() as view:
+            repaired = go(view.update)
+    except KeyboardInterrupt:
+        raise RefusedError(
+            f"stopped; nothing that was finished is lost. Go on with: codesign resume {folder}"
+        ) from None
+    except LedgerError as error:
+        raise RefusedError(str(error)) from None
+    if repaired:
+        console.print(f"note: {repaired}", markup=False)
+    _print_runs([folder])
+    report(folder)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")]) -> None:
+    """Write a run's report, one HTML file, and its best design and mappings as YAML."""
+    from codesign.experiments.ledger import LedgerError
+    from codesign.reports.html import write_report
+
+    try:
+        path = write_report(folder)
+    except (LedgerError, ValueError) as error:
+        raise RefusedError(str(error)) from None
+    except OSError as error:
+        raise RefusedError(f"{folder}: the report cannot be written: {error.strerror}") from None
+    console_of().print(f"report in {path}, best design in {folder / 'best'}", highlight=False, markup=False)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run; it may be going on")],
+    out: Annotated[
+        Path | None, typer.Option(help="file to write: .parquet, or anything else for CSV (RUN/candidates.csv)")
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="every layer of every network on every candidate (RUN/layers.csv)")
+    ] = False,
+) -> None:
+    """Write all candidates of a run as one table."""
+    from codesign.experiments import export as tables
+    from codesign.experiments.ledger import FILES, LedgerError
+
+    file = out or folder / ("layers.csv" if layers else "candidates.csv")
+    if file.name in FILES and file.resolve().parent == folder.resolve():
+        raise RefusedError(f"{file}: cannot be written: it belongs to the run")
+    try:
+        table = (tables.layers if layers else tables.candidates)(folder)
+        content = table.to_parquet() if file.suffix.lower() == ".parquet" else table.to_csv()
+    except ImportError:
+        raise RefusedError("Parquet needs pyarrow: pip install 'codesign[parquet]'") from None
+    except LedgerError as error:
+        raise RefusedError(str(error)) from None
+    write(file, content)
+    console_of().print(f"{len(table)} rows in {file}", highlight=False, markup=False)
+
+
+@app.command("compare")
+def compare_runs(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders of runs")],
+) -> None:
+    """The best designs of several runs side by side."""
+    _print_runs(folders)
+
+
+def _print_runs(folders: Sequence[Path]) -> None:
+    from codesign.experiments.ledger import LedgerError
+    from codesign.experiments.summary import summaries
+    from codesign.reports.tables import runs_table
+
+    console = console_of()
+    try:
+        found = [(folder, summary) for folder in folders for summary in summaries(folder)]
+    except LedgerError as error:
+        raise RefusedError(str(error)) from None
+    console.print(runs_table(found))
