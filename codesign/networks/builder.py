@@ -179,6 +179,10 @@ class Builder:
             raise self._error(name, f"activation must be one of {', '.join(sorted(ACTIVATIONS))} (got {kind!r})")
         return self._add(name, elementwise(self.batch, *x.shape, kind=kind), {"inputs": x}, x.shape)
 
+    def zeros(self, x: Value, name: str) -> Value:
+        """Zeros in the shape of x. The operator reads x, because eager frameworks compute them as x * 0."""
+        return self._add(name, elementwise(self.batch, *x.shape, kind="zero"), {"inputs": x}, x.shape)
+
     def add(self, name: str, *values: Value) -> Value:
         """Sum of tensors of one shape."""
         if len({v.shape for v in values}) != 1:

@@ -130,6 +130,17 @@ def test_builder_conv_matches_the_operator():
     assert layer.parameters == 12 * 2 * 15 + 12 + 24
 
 
+def test_zeros_read_what_they_replace():
+    b = Builder("n", batch=3)
+    x = b.conv(b.input(2, 4, 5), "conv", K=6, kernel=1)
+    y = b.zeros(x, "nothing")
+    layer = b.network.layer("nothing")
+    assert y.shape == x.shape and b.network.predecessors("nothing") == ["conv"]
+    assert layer.operator == elementwise(3, 6, 4, 5, kind="zero")
+    assert layer.operator.macs == layer.parameters == 0
+    assert layer.operator.words(layer.operator.output) == 3 * 6 * 4 * 5
+
+
 @pytest.mark.parametrize("size, kernel, stride", [(49, 10, 2), (10, 4, 2), (7, 3, 1), (8, 3, 3)])
 def test_same_padding_rounds_up(size, kernel, stride):
     b = Builder("n")

@@ -1,0 +1,151 @@
+"""NAS-Bench-201 (Dong and Yang 2020), which is the topology space of NATS-Bench: 15,625 cells.
+
+A cell has four nodes; node 0 is its input, node 3 its output, and a node is the sum of its incoming edges. Each of the
+six edges runs one of five operators. A cell is written as six codes, positions in :data:`OPS`, in the order of
+:data:`EDGES`, or as text::
+
+    |nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|
+
+Cells are not numbered here: the benchmark numbers them in the order of a shuffled list, so that an index means
+something only together with the benchmark's table, whose rows give the codes.
+
+The reference implementation runs all six operators, whether their results matter or not, and so do all measurements of
+it. Therefore *dead* operators are part of the graph: those whose output never reaches the output of the network, and
+those whose input is nothing but zeros. ``none`` is an operator that writes zeros, ``skip_connect`` costs nothing.
+
+Layer names are those of the modules of the authors' implementation for a fixed cell (D-X-Y/AutoDL-Projects), where edge
+``i`` of a cell is ``layers.i``; a sum is named after its node.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import SupportsIndex
+
+from codesign.nas.spaces._genes import chosen, count
+from codesign.networks import Builder, Network, NetworkError
+from codesign.networks.builder import Value
+
+#: Operators of an edge; a code is a position here. Convolutions are ReLU, convolution, batch normalisation.
+OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+#: (node, the earlier node that it reads) of every edge, in the order of the codes.
+EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
+
+_NAME = "nas_bench_201"
+_EDGE = re.compile(r"(?P<op>[a-z0-9_]+)~(?P<source>\d+)")
+
+
+def cell_from_string(text: str) -> tuple[int, ...]:
+    """The codes of a cell that is written as text.
+
+    Raises NetworkError, naming the node, for anything but three nodes with an operator for every earlier node.
+    """
+    nodes = text.strip().split("+")
+    if len(nodes) != 3:
+        raise NetworkError(f"{_NAME}: cell must have 3 nodes, joined by '+' (got {len(nodes)}: {text!r})")
+    codes = []
+    for node, written in enumerate(nodes, start=1):
+        edges = [_EDGE.fullmatch(edge) for edge in written.strip("|").split("|")]
+        sources = [edge and int(edge["source"]) for edge in edges]
+        if sources != list(range(node)):
+            raise NetworkError(
+                f"{_NAME}: node {node} of a cell must read "
+                f"{'|'.join(f'OP~{source}' for source in range(node))} (got {written!r})"
+            )
+        for edge in edges:
+            if edge and edge["op"] not in OPS:
+                raise NetworkError(f"{_NAME}: node {node}: operator must be one of {', '.join(OPS)} (got {edge['op']})")
+            codes += [OPS.index(edge["op"])] if edge else []
+    return tuple(codes)
+
+
+def cell_from_codes(codes: Iterable[SupportsIndex]) -> tuple[int, ...]:
+    """Six codes 0..4 as a tuple of integers; NetworkError names the edge of another code."""
+    return chosen(f"{_NAME}: cell", codes, range(len(OPS)), len(EDGES))
+
+
+def cell_to_string(codes: Iterable[SupportsIndex]) -> str:
+    """The text of a cell; :func:`cell_from_string` is its inverse."""
+    nodes: dict[int, list[str]] = {}
+    for (node, source), code in zip(EDGES, cell_from_codes(codes), strict=True):
+        nodes.setdefault(node, []).append(f"{OPS[code]}~{source}")
+    return "+".join(f"|{'|'.join(edges)}|" for edges in nodes.values())
+
+
+def network(
+    cell: str | Iterable[SupportsIndex],
+    *,
+    batch: int = 1,
+    classes: int = 10,
+    resolution: int = 32,
+    channels: int = 16,
+    cells_per_stage: int = 5,
+    input_channels: int = 3,
+) -> Network:
+    """The network of a cell, by default the one for CIFAR-10 with its 3 x 5 cells.
+
+    ``cell`` is a text or six codes. Images are [input_channels, resolution, resolution]; CIFAR-100 has 100 classes,
+    ImageNet16-120 has 120 and 16 pixels. Stages have ``channels``, twice and four times as many.
+
+    Raises NetworkError for what is no cell, for options below 1, and for a resolution that is no multiple of 4: the two
+    branches of a reduction block would differ in size.
+    """
+    codes = cell_from_string(cell) if isinstance(cell, str) else cell_from_codes(cell)
+    resolution = count(f"{_NAME}: resolution", resolution)
+    if resolution % 4:
+        raise NetworkError(f"{_NAME}: resolution must be a multiple of 4 (got {resolution})")
+    channels = count(f"{_NAME}: channels", channels)
+    b = Builder(_NAME, batch)
+    x = b.input(count(f"{_NAME}: input_channels", input_channels), resolution, resolution)
+    x = b.conv(x, "stem.0", K=channels, kernel=3, padding=1, bn=True)
+    index = 0
+    for stage in range(3):
+        if stage:
+            x = _reduction(b, x, f"cells.{index}", channels << stage)
+            index += 1
+        for _ in range(count(f"{_NAME}: cells_per_stage", cells_per_stage)):
+            x = _cell(b, x, f"cells.{index}", codes)
+            index += 1
+    x = b.activation(x, "lastact.1", "relu")
+    # The normalisation before this ReLU follows a sum, not a convolution: it is folded into the ReLU's pass instead.
+    b.network.add_parameters("lastact.1", 2 * x.shape[0])
+    x = b.global_pool(x, "global_pooling")
+    b.linear(b.flatten(x), "classifier", K=count(f"{_NAME}: classes", classes))
+    return b.network
+
+
+def _cell(b: Builder, x: Value, name: str, codes: tuple[int, ...]) -> Value:
+    nodes = [x]
+    for node in (1, 2, 3):
+        incoming = [
+            _edge(b, nodes[source], f"{name}.layers.{edge}", OPS[codes[edge]])
+            for edge, (target, source) in enumerate(EDGES)
+            if target == node
+        ]
+        nodes.append(incoming[0] if len(incoming) == 1 else b.add(f"{name}.node{node}", *incoming))
+    return nodes[-1]
+
+
+def _edge(b: Builder, x: Value, name: str, op: str) -> Value:
+    if op == "none":
+        return b.zeros(x, name)
+    if op == "skip_connect":
+        return x
+    if op == "avg_pool_3x3":
+        return b.pool(x, f"{name}.op", kernel=3, stride=1, padding=1)
+    return _relu_conv(b, x, name, K=x.shape[0], kernel=1 if op == "nor_conv_1x1" else 3)
+
+
+def _reduction(b: Builder, x: Value, name: str, channels: int) -> Value:
+    y = _relu_conv(b, x, f"{name}.conv_a", K=channels, kernel=3, stride=2)
+    y = _relu_conv(b, y, f"{name}.conv_b", K=channels, kernel=3)
+    shortcut = b.pool(x, f"{name}.downsample.0", kernel=2)
+    shortcut = b.conv(shortcut, f"{name}.downsample.1", K=channels, kernel=1, bias=False)
+    return b.add(f"{name}.add", shortcut, y)
+
+
+def _relu_conv(b: Builder, x: Value, name: str, *, K: int, kernel: int, stride: int = 1) -> Value:
+    x = b.activation(x, f"{name}.op.0", "relu")
+    return b.conv(x, f"{name}.op.1", K=K, kernel=kernel, stride=stride, padding=kernel // 2, bn=True)

@@ -1,0 +1,219 @@
+"""Once-for-all's MobileNetV3 space (Cai et al. 2020), and the published networks of once-for-all and ProxylessNAS.
+
+A network of the space has five units of 2..4 inverted residual blocks. Its genes are 20 kernel sizes and 20 expansion
+ratios, four of each per unit, and five depths; a unit runs its first blocks, and the genes of the others mean nothing.
+
+Published networks come as the dictionaries into which the authors' ``net.config`` files were converted::
+
+    {"stem": 16, "final_expand": 960, "feature_mix": 1280, "classifier_in": 1280, "blocks": [
+        {"cin": 16, "cout": 16, "k": 3, "s": 1, "e": 1, "mid": null, "act": "relu", "se": false, "shortcut": true}, ..]}
+
+Sources: mit-han-lab/once-for-all (ofa/model_zoo, elastic_nn/networks/ofa_mbv3.py, networks/mobilenet_v3.py and
+proxyless_nets.py). Layer names are those of its modules (``blocks.3.conv.depth_conv.conv``); an activation is named
+after its convolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, SupportsIndex
+
+from codesign.nas.spaces._genes import chosen, count, positive
+from codesign.networks import Builder, Network, NetworkError
+from codesign.networks.builder import Value
+
+#: Choices of the genes.
+KERNELS = (3, 5, 7)
+EXPANSIONS = (3, 4, 6)
+DEPTHS = (2, 3, 4)
+
+#: Units, and genes for kernel sizes and for expansion ratios (blocks per unit x units).
+UNITS = 5
+SLOTS = 20
+
+_NAME = "ofa_mobilenet_v3"
+_DEEPEST = SLOTS // UNITS
+# Output channels at width 1: stem, first block, the units; then the last two pointwise convolutions.
+_WIDTHS = (16, 16, 24, 40, 80, 112, 160)
+_LAST = (960, 1280)
+_STRIDES = (2, 2, 2, 1, 2)
+_ACTIVATIONS = ("relu", "relu", "hswish", "hswish", "hswish")
+_EXCITE = (False, True, False, True, True)
+_NAMES_OF_ACTIVATIONS = {"relu": "relu", "relu6": "relu6", "h_swish": "hswish"}
+
+
+@dataclass(frozen=True)
+class _Block:
+    """An inverted residual block; ``inner`` channels after the expansion, which is left out where it is None."""
+
+    channels: int
+    kernel: int
+    stride: int
+    inner: int | None
+    activation: str
+    excite: bool
+    shortcut: bool
+
+
+def network(
+    ks: Iterable[SupportsIndex],
+    e: Iterable[SupportsIndex],
+    d: Iterable[SupportsIndex],
+    *,
+    batch: int = 1,
+    classes: int = 1000,
+    resolution: int = 224,
+    width: float = 1.0,
+) -> Network:
+    """The network of 20 kernel sizes (3, 5, 7), 20 expansion ratios (3, 4, 6) and 5 depths (2, 3, 4).
+
+    Slot ``4 u + i`` belongs to block i of unit u; slots beyond a unit's depth are ignored, whatever they hold. Images
+    are [3, resolution, resolution], the supernet knows 128..224 pixels; odd sizes are rounded up at strides. ``width``
+    multiplies all channels, which are then rounded to multiples of 8: 1.0 or 1.2 in the published supernets, 1.2 in the
+    GPU latencies that HELP (Lee et al. 2021) publishes.
+
+    Raises NetworkError, naming the gene, for another number of genes, a value that is no choice, options below 1, or a
+    width that is not positive.
+    """
+    depths = chosen(f"{_NAME}: d", d, DEPTHS, UNITS)
+    used = [_DEEPEST * unit + block for unit, depth in enumerate(depths) for block in range(depth)]
+    kernels = chosen(f"{_NAME}: ks", ks, KERNELS, SLOTS, used)
+    expansions = chosen(f"{_NAME}: e", e, EXPANSIONS, SLOTS, used)
+    width = positive(f"{_NAME}: width", width)
+    stem, *channels = (_divisible(base * width) for base in _WIDTHS)
+    # The first block is the same in all networks of the space.
+    blocks = [_Block(channels[0], 3, 1, None, "relu", False, stem == channels[0])]
+    for slot, kernel, expansion in zip(used, kernels, expansions, strict=True):
+        unit, repetition = divmod(slot, _DEEPEST)
+        before, after = blocks[-1].channels, channels[unit + 1]
+        stride = 1 if repetition else _STRIDES[unit]
+        blocks.append(
+            _Block(
+                after,
+                kernel,
+                stride,
+                _divisible(before * expansion),
+                _ACTIVATIONS[unit],
+                _EXCITE[unit],
+                shortcut=stride == 1 and before == after,
+            )
+        )
+    final_expand, feature_mix = (_divisible(base * width) for base in _LAST)
+    return _build(_NAME, stem, blocks, final_expand, feature_mix, batch, classes, resolution)
+
+
+def specialized(
+    net: Mapping[str, Any], *, batch: int = 1, classes: int = 1000, resolution: int | None = None
+) -> Network:
+    """A published network from its dictionary, or from an entry ``{"name": .., "image_size": .., "net": ..}`` with one.
+
+    Removed blocks are null. A network with ``final_expand`` has MobileNetV3's head (pointwise convolution, pooling, a
+    second one on the pooled features) and an hswish stem; one without has ProxylessNAS's (pointwise convolution,
+    pooling) and a ReLU6 stem. ``resolution`` in pixels is by default the entry's, or 224.
+
+    Raises NetworkError, naming the block, for missing keys, channels that do not follow on another, an activation that
+    is none of relu, relu6 and h_swish, a shortcut between different shapes, and options below 1.
+    """
+    inner: Mapping[str, Any] = net.get("net", net)
+    if resolution is None:
+        resolution = net.get("image_size", 224)
+    stem = count(f"{_NAME}: stem", _get(inner, "stem", "net"))
+    blocks: list[_Block] = []
+    channels = stem
+    for index, entry in enumerate(_get(inner, "blocks", "net")):
+        if entry is not None:
+            blocks.append(_block_from(entry, f"blocks[{index}]", channels))
+            channels = blocks[-1].channels
+    final_expand, feature_mix = _get(inner, "final_expand", "net"), _get(inner, "feature_mix", "net")
+    if inner.get("classifier_in", feature_mix) != feature_mix:
+        raise NetworkError(f"{_NAME}: classifier_in must be feature_mix, {feature_mix} (got {inner['classifier_in']})")
+    return _build(str(net.get("name", _NAME)), stem, blocks, final_expand, feature_mix, batch, classes, resolution)
+
+
+def _block_from(entry: Mapping[str, Any], place: str, before: int) -> _Block:
+    sizes = {key: count(f"{_NAME}: {place}: {key}", _get(entry, key, place)) for key in ("cin", "cout", "k", "s", "e")}
+    if sizes["cin"] != before:
+        raise NetworkError(f"{_NAME}: {place}: cin must be {before}, the channels before it (got {sizes['cin']})")
+    act = _get(entry, "act", place)
+    if act not in _NAMES_OF_ACTIVATIONS:
+        raise NetworkError(f"{_NAME}: {place}: act must be one of {', '.join(_NAMES_OF_ACTIVATIONS)} (got {act!r})")
+    if entry.get("shortcut") and (sizes["s"] != 1 or sizes["cout"] != before):
+        raise NetworkError(
+            f"{_NAME}: {place}: shortcut needs stride 1 and {before} output channels (got {dict(entry)})"
+        )
+    inner = None
+    if sizes["e"] > 1:
+        mid = entry.get("mid")
+        inner = before * sizes["e"] if mid is None else count(f"{_NAME}: {place}: mid", mid)
+    return _Block(
+        sizes["cout"],
+        sizes["k"],
+        sizes["s"],
+        inner,
+        _NAMES_OF_ACTIVATIONS[act],
+        bool(entry.get("se")),
+        bool(entry.get("shortcut")),
+    )
+
+
+def _get(mapping: Mapping[str, Any], key: str, place: str) -> Any:
+    if key not in mapping:
+        raise NetworkError(f"{_NAME}: {place} has no {key!r}")
+    return mapping[key]
+
+
+def _build(
+    name: str,
+    stem: int,
+    blocks: Sequence[_Block],
+    final_expand: int | None,
+    feature_mix: int,
+    batch: int,
+    classes: int,
+    resolution: int,
+) -> Network:
+    resolution = count(f"{_NAME}: resolution", resolution)
+    classes = count(f"{_NAME}: classes", classes)
+    b = Builder(name, batch)
+    activation = "relu6" if final_expand is None else "hswish"
+    x = b.input(3, resolution, resolution)
+    x = b.conv(x, "first_conv.conv", K=stem, kernel=3, stride=2, padding=1, bn=True, activation=activation)
+    for index, block in enumerate(blocks):
+        x = _inverted_residual(b, x, f"blocks.{index}", block)
+    if final_expand is None:
+        x = b.conv(x, "feature_mix_layer.conv", K=feature_mix, kernel=1, bn=True, activation=activation)
+        x = b.global_pool(x, "global_avg_pool")
+    else:
+        x = b.conv(x, "final_expand_layer.conv", K=final_expand, kernel=1, bn=True, activation=activation)
+        x = b.global_pool(x, "global_avg_pool")
+        x = b.conv(x, "feature_mix_layer.conv", K=feature_mix, kernel=1, bias=False, activation=activation)
+    b.linear(b.flatten(x), "classifier.linear", K=classes)
+    return b.network
+
+
+def _inverted_residual(b: Builder, x: Value, name: str, block: _Block) -> Value:
+    y = x
+    if block.inner is not None:
+        y = b.conv(
+            y, f"{name}.conv.inverted_bottleneck.conv", K=block.inner, kernel=1, bn=True, activation=block.activation
+        )
+    inner = y.shape[0]
+    y = b.conv(
+        y, f"{name}.conv.depth_conv.conv", K=inner, kernel=block.kernel, stride=block.stride,
+        padding=block.kernel // 2, groups=inner, bn=True, activation=block.activation,
+    )  # fmt: skip
+    if block.excite:
+        se = f"{name}.conv.depth_conv.se"
+        gate = b.global_pool(y, f"{se}.pool")
+        gate = b.conv(gate, f"{se}.fc.reduce", K=_divisible(inner // 4), kernel=1, activation="relu")
+        gate = b.conv(gate, f"{se}.fc.expand", K=inner, kernel=1, activation="hsigmoid")
+        y = b.mul(f"{se}.mul", y, gate)
+    y = b.conv(y, f"{name}.conv.point_linear.conv", K=block.channels, kernel=1, bn=True)
+    return b.add(f"{name}.add", y, x) if block.shortcut else y
+
+
+def _divisible(channels: float) -> int:
+    """The nearest multiple of 8, but never more than a tenth below (the rule of all MobileNets)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
