@@ -48,6 +48,11 @@ class StrictModel(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
 
 
+def json_schema(model: type[pydantic.BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a kind of document, for editors: what may be written, units and short forms included."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
+
+
 @dataclass
 class Document:
     """A parsed document: plain ``data``, and the place (line, column; from 1) of every value and key."""
@@ -82,6 +87,11 @@ class Document:
 
 def read(path: Path | str) -> Document:
     """Read and parse a YAML file; raises :class:`DocumentError`."""
+    return parse(read_text(path), str(path))
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a file; raises :class:`DocumentError` for what is no text, or too much of it."""
     path = Path(path)
     if "\0" in str(path):
         raise DocumentError([f"{str(path)!r}: cannot be read: a NUL in the name"])
@@ -93,12 +103,11 @@ def read(path: Path | str) -> Document:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise DocumentError([f"{path}: must be at most {_MOST_BYTES} bytes"])
-        text = content.decode("utf-8")
+        return content.decode("utf-8")
     except OSError as error:
         raise DocumentError([f"{path}: cannot be read: {error.strerror or error}"]) from error
     except UnicodeDecodeError as error:
         raise DocumentError([f"{path}: must be UTF-8 text (got byte 0x{error.object[error.start]:02x})"]) from error
-    return parse(text, str(path))
 
 
 def parse(text: str, name: str = "<text>") -> Document:
@@ -269,6 +278,8 @@ def _fields_at(model: type[pydantic.BaseModel], path: tuple[int | str, ...]) -> 
             annotation = typing.get_args(annotation)[-1] if typing.get_args(annotation) else None
         if typing.get_origin(annotation) in (typing.Union, types.UnionType):
             annotation = next((a for a in typing.get_args(annotation) if a is not type(None)), None)
+        if typing.get_origin(annotation) is typing.Annotated:
+            annotation = typing.get_args(annotation)[0]
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         return [f.alias or name for name, f in annotation.model_fields.items()]
     return []

@@ -34,7 +34,10 @@ def split_unit(value: object) -> tuple[float, str]:
     match = _NUMBER.fullmatch(str(value)) if type(value) in (int, float, str) else None
     if not match:
         raise ValueError(f"must be a number, or text with a unit (got {value!r})")
-    return float(match[1].replace("_", "")), match[2] or ""
+    number = float(match[1].replace("_", ""))
+    if not math.isfinite(number):
+        raise ValueError(f"must be finite (got {value!r})")
+    return number, match[2] or ""
 
 
 def quantity(value: object, kind: str, *more: str) -> tuple[float, str]:

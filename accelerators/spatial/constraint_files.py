@@ -29,10 +29,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
-from accelerators.documents import Document, DocumentError, Path_, StrictModel, parse, read
+from accelerators.documents import Document, DocumentError, Path_, StrictModel, json_schema, parse, read
 from accelerators.operators import Role
 from accelerators.spatial.architecture import Level, SpatialAccelerator
 from accelerators.spatial.constraints import Constraints
@@ -72,6 +73,11 @@ class ConstraintSheet(DataflowSheet):
 def names() -> tuple[str, ...]:
     """Names of the constraint files that come with the program, in alphabetical order."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a constraint file, for editors."""
+    return json_schema(ConstraintSheet)
 
 
 def load(name_or_path: str | Path) -> ConstraintRules:

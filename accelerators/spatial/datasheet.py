@@ -27,76 +27,26 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo
+from pydantic import BeforeValidator, Field
 
 from accelerators import technology
-from accelerators.documents import Document, DocumentError, Path_, StrictModel
+from accelerators.documents import Document, DocumentError, Path_, StrictModel, json_schema
+from accelerators.fields import FROM_TECHNOLOGY, AccessEnergy, Area, Capacity, Clock, Energy, Leakage, Node, Rate, Width
 from accelerators.operators import ROLES, Role
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
 from accelerators.spatial.constraints import Constraints, LevelConstraint, SpatialConstraint
 from accelerators.suggestions import did_you_mean
 from accelerators.technology import TechnologyError
-from accelerators.units import quantity
 
-FROM_TECHNOLOGY = "from technology"
-_DIM = re.compile(r"[A-Z][A-Za-z0-9_]*")
+#: Dimensions of all operators that the program builds; further ones of streaming operators are D6, D7, ..
+_DIM = re.compile(r"[NGKCPQRS]|D[0-9]+")
 _FLOAT_BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "tf32": 19, "fp8_e4m3": 8, "fp8_e5m2": 8}
 _MOST_MACS = 10_000_000
 
 
-def _between(number: float, low: float, high: float) -> None:
-    """Bounds are far outside what can be built: they keep nonsense from ending as infinities."""
-    if number <= 0 < low:
-        raise ValueError("must be > 0")
-    if number < low:
-        raise ValueError(f"must be >= {low:g}")
-    if number > high:
-        raise ValueError(f"must be <= {high:g}")
-
-
-def _measured(kind: str, low: float, high: float, *, whole: bool = False) -> BeforeValidator:
-    """Reads a quantity between two bounds; notes in the validation context what text was understood as."""
-
-    def convert(value: object, info: ValidationInfo) -> float:
-        number, _ = quantity(value, kind)
-        _between(number, low, high)
-        if whole and number != int(number):
-            raise ValueError("must be a whole number")
-        if isinstance(value, str) and info.context is not None and "kB" in value.replace("KB", "kB"):
-            info.context.setdefault("notes", []).append(
-                f"{info.field_name}: {value!r} read as {number:g} bytes (1 kB = 1024 bytes)"
-            )
-        return int(number) if whole else number
-
-    return BeforeValidator(convert)
-
-
-def _or_technology(kind: str, high: float) -> BeforeValidator:
-    """Reads a quantity from 0 to ``high``, or None for "from technology"."""
-
-    def convert(value: object) -> float | None:
-        if value == FROM_TECHNOLOGY:
-            return None
-        try:
-            number, _ = quantity(value, kind)
-        except ValueError as error:
-            raise ValueError(f"{error}, or {FROM_TECHNOLOGY!r}") from None
-        _between(number, 0.0, high)
-        return number
-
-    return BeforeValidator(convert)
-
-
-def _rate(value: object) -> tuple[float, bool]:
-    """A bandwidth as (number, whether it is per second)."""
-    number, kind = quantity(value, "bandwidth in bytes per cycle", "rate in bytes per second")
-    _between(number, 1.0 if kind.startswith("rate") else 1e-6, 1e18 if kind.startswith("rate") else 1e9)
-    return number, kind.startswith("rate")
-
-
 def _dimension(value: object) -> object:
     if isinstance(value, str) and not _DIM.fullmatch(value):
-        raise ValueError("must be a dimension such as N, G, K, C, P, Q, R, S")
+        raise ValueError("must be a dimension: N, G, K, C, P, Q, R or S")
     return value
 
 
@@ -123,17 +73,8 @@ def _number_type(value: object) -> object:
     return value
 
 
-Capacity = Annotated[float, _measured("capacity in bytes", 0.125, 2.0**50)]
-Width = Annotated[int, _measured("width in bits", 1, 2**20, whole=True)]
-Clock = Annotated[float, _measured("clock in Hz", 1e3, 1e12)]
-Node = Annotated[float, _measured("node in nm", 0.1, 1e5)]
-AccessEnergy = Annotated[float, _measured("energy in pJ", 0, 1e12)]
-Energy = Annotated[float | None, _or_technology("energy in pJ", 1e12)]
-Area = Annotated[float | None, _or_technology("area in mm2", 1e9)]
-Leakage = Annotated[float | None, _or_technology("power in mW", 1e9)]
-Dim = Annotated[str, BeforeValidator(_dimension)]
-Rate = Annotated[tuple[float, bool], BeforeValidator(_rate)]
-NumberType = Annotated[str, BeforeValidator(_number_type)]
+Dim = Annotated[str, BeforeValidator(_dimension, json_schema_input_type=str)]
+NumberType = Annotated[str, BeforeValidator(_number_type, json_schema_input_type=str)]
 Factor = Annotated[int, Field(ge=1)]
 
 
@@ -148,7 +89,7 @@ class AxisSheet(StrictModel):
     size: Annotated[int, Field(ge=1, le=1_000_000, description="children along this axis")]
     unroll: Annotated[
         list[Dim] | None,
-        BeforeValidator(_any_or_list),
+        BeforeValidator(_any_or_list, json_schema_input_type=list[str] | Literal["any"] | None),
         Field(description="dimensions that may be unrolled along it (its wires), or 'any'"),
     ] = None
 
@@ -176,7 +117,9 @@ class LevelSheet(StrictModel):
     read_bandwidth: Rate | None = None
     write_bandwidth: Rate | None = None
     double_buffered: Annotated[bool, Field(description="a tile may take half the capacity")] = False
-    energy: Annotated[EnergySheet | None, BeforeValidator(_words)] = None
+    energy: Annotated[
+        EnergySheet | None, BeforeValidator(_words, json_schema_input_type=EnergySheet | Literal["from technology"])
+    ] = None
     area: Area = None
     leakage: Leakage = None
     fanout: Annotated[dict[str, AxisSheet], Field(max_length=3)] = {}
@@ -559,7 +502,7 @@ class _Builder:
 
 def schema() -> dict[str, Any]:
     """JSON schema of the datasheet, for editors."""
-    return SpatialSheet.model_json_schema()
+    return json_schema(SpatialSheet)
 
 
 __all__ = [

@@ -301,7 +301,7 @@ class LayerSheet(StrictModel):
     name: str
     operator: Annotated[
         OperatorSheet,
-        BeforeValidator(_written_out),
+        BeforeValidator(_written_out, json_schema_input_type=OperatorSheet | str),
         Field(description="bounds and tensors, or written out as matmul(P=128, K=768, C=768)"),
     ]
     padded: Annotated[dict[str, Count], Field(description="larger bounds that the mapping runs")] = Field(
@@ -428,4 +428,4 @@ class _Reader:
 
 def schema() -> dict[str, Any]:
     """JSON schema of a mapping file, for editors."""
-    return MappingSheet.model_json_schema()
+    return documents.json_schema(MappingSheet)

@@ -123,13 +123,18 @@ def show(name: Annotated[str, typer.Argument(help="an accelerator: name from the
 
 @app.command()
 def schema(
-    what: Annotated[str, typer.Argument(help="accelerator, experiment or mappings")] = "accelerator",
+    what: Annotated[str, typer.Argument(help="accelerator, experiment, mappings or constraints")] = "accelerator",
 ) -> None:
     """Print the JSON schema of a kind of file, for editors."""
-    from accelerators.spatial import datasheet, mapping_file
+    from accelerators.spatial import constraint_files, datasheet, mapping_file
     from codesign.experiments import sheet
 
-    schemas = {"accelerator": datasheet.schema, "experiment": sheet.schema, "mappings": mapping_file.schema}
+    schemas = {
+        "accelerator": datasheet.schema,
+        "experiment": sheet.schema,
+        "mappings": mapping_file.schema,
+        "constraints": constraint_files.schema,
+    }
     if what not in schemas:
         raise RefusedError(f"there are schemas of {', '.join(schemas)} (got {what!r})")
     print(json.dumps(schemas[what](), indent=1))

@@ -96,7 +96,7 @@ def test_wrong_arguments_from_python(settings: dict[str, object], message: str) 
         ("clock: 500 MHz", "clok: 500 MHz", "tiny.yaml:4:1: clok: unknown key: did you mean clock?"),
         ("clock: 500 MHz\n", "", "clock: is required"),
         ("size: 16, unroll: [C", "size: 0, unroll: [C", "levels[1].fanout.y.size: must be >= 1 (got 0)"),
-        ("[C, P]", "[c]", "must be a dimension such as N, G, K"),
+        ("[C, P]", "[c]", "must be a dimension: N, G, K"),
         ("name: GLB", "name: RF", "levels[2].name: must differ from the other levels' names (got 'RF')"),
         ("node: 45 nm\n", "", "so node is required"),
         ("node: 45 nm", "node: 3 nm", "must be"),

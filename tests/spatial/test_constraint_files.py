@@ -180,7 +180,7 @@ def test_one_file_for_many_accelerators_is_read_once() -> None:
         (
             "  L1: {factors: {K: 0}, innermost: [k], keep: [weight]}",
             [
-                r"mine.yaml:3:37: levels.L1.innermost\[0\]: must be a dimension such as .* \(got 'k'\)",
+                r"mine.yaml:3:37: levels.L1.innermost\[0\]: must be a dimension: .* \(got 'k'\)",
                 r"mine.yaml:3:21: levels.L1.factors.K: must be >= 1 \(got 0\)",
                 r"mine.yaml:3:48: levels.L1.keep\[0\]: must be one of 'weights', .* \(got 'weight'\)",
             ],
