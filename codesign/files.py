@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 
@@ -11,7 +12,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
     Raises OSError that names the file, also where the system's own does not (a full disk).
     """
-    part = path.with_name(f".{path.name}.part")
+    # Two processes may write it at once.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
         part.replace(path)

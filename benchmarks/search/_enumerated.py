@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import random
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from codesign.experiments.sheet import Experiment, Point, load_network
 from codesign.networks import Network
 from codesign.search import Design, HardwareSpace
 from codesign.search.parameters import Connectivity
-from codesign.search.space import Values, digest
+from codesign.search.space import Values
 from mappers.processes import worker_pool
 
 _CHUNK = 100
@@ -33,9 +34,10 @@ _MIRRORED = {"P": "Q", "Q": "P", "R": "S", "S": "R"}
 class Table:
     """What every valid design of a space scores.
 
-    ``scores`` by digest, infinite for designs on which a layer has no mapping. ``choices`` counts the combinations of
-    values, ``different`` the valid designs that are no mirror image of one another, ``distinct`` their different
-    scores. ``gap`` is the largest certified distance of a mapping from its optimum (None: a mapper without proof).
+    ``scores`` by :func:`key`, infinite for designs on which a layer has no mapping. ``choices`` counts the
+    combinations of values, ``different`` the valid designs that are no mirror image of one another, ``distinct`` their
+    different scores. ``gap`` is the largest certified distance of a mapping from its optimum (None: a mapper without
+    proof).
     """
 
     scores: dict[str, float]
@@ -123,6 +125,11 @@ def _scored(text: str, source: Path, layers: str | None, several: Sequence[Value
     return found
 
 
+def key(values: Values) -> str:
+    """What a design chose, as text."""
+    return json.dumps(values, sort_keys=True)
+
+
 def _mirrors(values: Values, arrays: Sequence[str], square: bool) -> tuple[Any, ...]:
     """The same for designs that differ in the order of their axes only, or in rows for columns if layers are square."""
     forms = []
@@ -154,16 +161,16 @@ def enumerate_all(text: str, source: Path, layers: str | None, workers: int) -> 
         again = pool.submit(_scored, text, source, layers, [group[-1] for group in sample])
         results = [result for future in done for result in future.result()]
         repeated = again.result()
-    by_first = {digest(first): result for first, result in zip(firsts, results, strict=True)}
+    by_first = {key(first): result for first, result in zip(firsts, results, strict=True)}
     for group, result in zip(sample, repeated, strict=True):
-        if by_first[digest(group[0])] != result:
+        if by_first[key(group[0])] != result:
             raise BadInputError(f"mirror images differ: {group[0]} and {group[-1]}")
     valid = [(group, result) for group, result in zip(groups, results, strict=True) if result is not None]
     if not valid or not np.isfinite(min(score for _, (score, _) in valid)):
         raise BadInputError(f"{source}: no design runs the layers")
     gaps = [gap for _, (_, gap) in valid]
     return Table(
-        {digest(values): score for group, (score, _) in valid for values in group},
+        {key(values): score for group, (score, _) in valid for values in group},
         sum(map(len, groups)),
         len(valid),
         len({score for _, (score, _) in valid}),

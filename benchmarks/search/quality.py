@@ -28,7 +28,7 @@ from rich.progress import Progress
 from scipy.stats import mannwhitneyu
 
 from benchmarks._common import BadInputError, report
-from benchmarks.search._enumerated import Table, enumerate_all, read_experiment
+from benchmarks.search._enumerated import Table, enumerate_all, key, read_experiment
 from codesign.experiments.candidates import Record
 from codesign.experiments.search import Search
 from codesign.experiments.sheet import Experiment, Point
@@ -75,12 +75,14 @@ def search(point: Point, table: Table, proposals: int) -> Run:
     best: list[float] = []
     evaluated: list[int] = []
     seen: set[str] = set()
+    scored: dict[str, float] = {}
     while len(best) < proposals:
         jobs = loop.propose()
-        generation = loop.absorb({job.digest: _record(table.scores[job.digest], goal) for job in jobs})
-        for key in generation.candidates:
-            seen.add(key)
-            lowest = min(lowest, table.scores[key])
+        scored.update({job.digest: table.scores[key(job.choices)] for job in jobs})
+        generation = loop.absorb({job.digest: _record(scored[job.digest], goal) for job in jobs})
+        for digest in generation.candidates:
+            seen.add(digest)
+            lowest = min(lowest, scored[digest])
             best.append(lowest / optimum)
             evaluated.append(len(seen))
     return Run(point.sheet.seed, np.array(best[:proposals]), np.array(evaluated[:proposals]))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from codesign.cli._app import RefusedError, app, console_of, write
+
+if TYPE_CHECKING:
+    from codesign.experiments.summary import PointSummary
 
 
 @app.command()
@@ -58,6 +62,8 @@ def _run_experiment(folder: Path, go: Callable[[Any], str | None]) -> None:
 
     console = console_of()
     try:
+        # A batch system ends jobs with it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with LiveView() as view:
             repaired = go(view.update)
     except KeyboardInterrupt:
@@ -68,15 +74,17 @@ def _run_experiment(folder: Path, go: Callable[[Any], str | None]) -> None:
         raise RefusedError(str(error)) from None
     if repaired:
         console.print(f"note: {repaired}", markup=False)
-    _print_runs([folder])
+    found = _print_runs([folder])
     report(folder)
+    if all(summary.best is None for summary in found):
+        raise typer.Exit(1)
 
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")]) -> None:
     """Write a run's report, one HTML file, and its best design and mappings as YAML."""
     from codesign.experiments.ledger import LedgerError
-    from codesign.reports.html import write_report
+    from codesign.reports.html import BEST, write_report
 
     try:
         path = write_report(folder)
@@ -84,7 +92,9 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of
         raise RefusedError(str(error)) from None
     except OSError as error:
         raise RefusedError(f"{folder}: the report cannot be written: {error.strerror}") from None
-    console_of().print(f"report in {path}, best design in {folder / 'best'}", highlight=False, markup=False)
+    best = folder / BEST
+    found = f"best design in {best}" if best.exists() else "no design works"
+    console_of().print(f"report in {path}, {found}", highlight=False, markup=False)
 
 
 @app.command()
@@ -102,8 +112,8 @@ def export(
     from codesign.experiments.ledger import FILES, LedgerError
 
     file = out or folder / ("layers.csv" if layers else "candidates.csv")
-    if file.name in FILES and file.resolve().parent == folder.resolve():
-        raise RefusedError(f"{file}: cannot be written: it belongs to the run")
+    if file.name in FILES and any((file.parent / name).exists() for name in FILES):
+        raise RefusedError(f"{file}: cannot be written: it belongs to a run")
     try:
         table = (tables.layers if layers else tables.candidates)(folder)
         content = table.to_parquet() if file.suffix.lower() == ".parquet" else table.to_csv()
@@ -123,7 +133,7 @@ def compare_runs(
     _print_runs(folders)
 
 
-def _print_runs(folders: Sequence[Path]) -> None:
+def _print_runs(folders: Sequence[Path]) -> list[PointSummary]:
     from codesign.experiments.ledger import LedgerError
     from codesign.experiments.summary import summaries
     from codesign.reports.tables import runs_table
@@ -133,4 +143,5 @@ def _print_runs(folders: Sequence[Path]) -> None:
         found = [(folder, summary) for folder in folders for summary in summaries(folder)]
     except LedgerError as error:
         raise RefusedError(str(error)) from None
-    console.print(runs_table(found))
+    console.print(runs_table(found, console.width))
+    return [summary for _, summary in found]

@@ -11,6 +11,7 @@ from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
 from codesign.evaluation import layer_costs
 from codesign.networks import Network
+from codesign.search.space import Budget
 from mappers import MAPPERS, MapResult, map_operator
 
 #: Plain data: texts, numbers, lists and mappings.
@@ -25,15 +26,20 @@ def evaluate_candidate(
     *,
     mapper: str | None = None,
     fuse: bool = False,
-    power_mw: float | None = None,
+    budget: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Record:
     """Map every distinct operator once and sum up the networks.
 
-    ``settings`` go to :func:`mappers.map_operator`. The record has ``status`` ("ok", or "infeasible" with ``code`` and
+    ``budget`` are the fields of a :class:`~codesign.search.space.Budget`, ``settings`` go to
+    :func:`mappers.map_operator`. The record has ``status`` ("ok", or "infeasible" with ``code`` and
     ``reason``); ``networks`` with energy, latency and EDP of each; ``layers`` with cost and mapping of every distinct
     operator; ``objectives``; and ``gap``, how far a mapping may be above its optimum at most.
     """
+    limits = Budget(**(budget or {}))
+    excess = limits.excess(accelerator)
+    if excess is not None:
+        return _infeasible(excess, excess.message)
     chosen = None if mapper is None else MAPPERS[mapper]
     mapped: dict[Operator, MapResult] = {}
     for network in networks:
@@ -57,9 +63,9 @@ def evaluate_candidate(
             energy_pj += cost.energy_pj
             latency_s += cost.latency_s
             cycles += cost.latency_cycles
-        if power_mw is not None and energy_pj * 1e-9 > power_mw * latency_s:
+        if limits.power_mw is not None and energy_pj * 1e-9 > limits.power_mw * latency_s:
             power = energy_pj * 1e-9 / latency_s
-            reason = Infeasible("budget", f"{power:g} mW, the budget is {power_mw:g}", {"quantity": "power_mw"})
+            reason = Infeasible("budget", f"{power:g} mW, the budget is {limits.power_mw:g}", {"quantity": "power_mw"})
             return _infeasible(reason, f"{network.name}: {reason.message}")
         totals[network.name] = {
             "energy_pj": energy_pj,

@@ -35,6 +35,11 @@ _NO_DAMAGE = (
     sqlite3.SQLITE_PERM,
 )
 _LEAST_FREE_BYTES = 2**16
+#: What every run says of itself.
+_META = ("version", "name", "digest", "experiment", "source", "environment", "points", "files")
+_GOALS = {"edp": "edp_js", "energy": "energy_pj", "latency": "latency_s", "area": "area_mm2"}
+#: How a journal begins.
+_BEGINNING = b'["meta", '
 #: The copy of the experiment in a run's folder.
 EXPERIMENT = "experiment.yaml"
 #: What a run keeps in its folder.
@@ -88,8 +93,7 @@ class Ledger:
             if write:
                 self._journal = (folder / _JOURNAL).open("ab", buffering=0)
                 self._end_torn_line()
-                if all(kind != "meta" for kind, _ in self._journal_records()):
-                    self._append("meta", self.meta)
+                self._agree()
         except OSError as error:
             self.close()
             hint = f"\nGo on with: codesign resume {folder}" if hasattr(self, "_db") else ""
@@ -115,10 +119,25 @@ class Ledger:
             raise LedgerError(
                 f"{self.folder}: there is a run in this folder already; continue it with: codesign resume {self.folder}"
             )
+        self._keep_files_of_others(meta)
         for name in FILES:
             if name not in (_LOCK, EXPERIMENT):
                 (self.folder / name).unlink(missing_ok=True)
         return self._new([("meta", meta)])
+
+    def _keep_files_of_others(self, meta: Record) -> None:
+        """Refuse a folder in which a run would write over what is not its own."""
+        experiment, journal = self.folder / EXPERIMENT, self.folder / _JOURNAL
+        foreign = None
+        if experiment.exists() and experiment.read_bytes() != meta["experiment"].encode():
+            foreign = experiment
+        if journal.exists():
+            with journal.open("rb") as file:
+                start = file.read(len(_BEGINNING))
+            if not _BEGINNING.startswith(start):
+                foreign = journal
+        if foreign is not None:
+            raise LedgerError(f"{foreign}: would be overwritten by this run: move it, or give another folder (--out)")
 
     def _open(self) -> sqlite3.Connection:
         path = self.folder / _DATABASE
@@ -135,8 +154,15 @@ class Ledger:
             (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
-            for table in ("meta", "candidates", "networks", "layers", "generations"):
-                db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
+            if _columns(db) != _columns(_empty()):
+                raise sqlite3.DatabaseError("its tables are not those of a ledger")
+            meta = dict(db.execute("SELECT key, value FROM meta"))
+            if meta.get("version") != str(VERSION):
+                rule = f"version {VERSION} is read here (got {meta.get('version', 'none')})"
+                raise LedgerError(f"{path}: was written by another version of the program: {rule}")
+            missing = [key for key in _META if key not in meta]
+            if missing:
+                raise sqlite3.DatabaseError(f"it does not say {', '.join(missing)}")
             return db
         except sqlite3.DatabaseError as error:
             if _code(error) in _NO_DAMAGE:
@@ -153,13 +179,13 @@ class Ledger:
         with db:
             db.executescript(f"BEGIN; {_SCHEMA}")
             for kind, record in records:
-                _insert(db, kind, record)
+                _insert_if_sound(db, kind, record)
         return db
 
     def _rebuilt(self, what: str) -> sqlite3.Connection:
         """A database from the journal; the damaged one is kept beside it."""
         records = list(self._journal_records())
-        if all(kind != "meta" for kind, _ in records):
+        if not any(kind == "meta" and set(_META) <= set(record) for kind, record in records):
             raise LedgerError(f"{self.folder}: the ledger is damaged ({what}) and so is its journal")
         for suffix in ("", "-wal", "-shm"):
             damaged = self.folder / f"{_DATABASE}{suffix}"
@@ -168,6 +194,38 @@ class Ledger:
         db = self._new(records)
         self.repaired = f"the ledger was damaged ({what}) and was rebuilt from the journal: {len(records)} records"
         return db
+
+    def _agree(self) -> None:
+        """Database and journal hold the same: what one of them lost is taken from the other."""
+        written = set()
+        before = self._db.total_changes
+        with self._db:
+            for kind, record in self._journal_records():
+                if _insert_if_sound(self._db, kind, record):
+                    written.add(_key(kind, record))
+        gained = self._db.total_changes - before
+        if gained and self.repaired is None:
+            self.repaired = "the ledger had lost finished work, and took it from the journal"
+        for kind, record in self._records():
+            if _key(kind, record) not in written:
+                self._append(kind, record)
+
+    def _records(self) -> Iterator[tuple[str, Record]]:
+        """Everything in the database, as the journal has it."""
+        yield "meta", self.meta
+        for point, digest in self._db.execute("SELECT point, digest FROM candidates ORDER BY id").fetchall():
+            found = self.candidate(point, digest)
+            kept = ("point", "digest", "choices", "datasheet", "seconds", "attempts")
+            goals = {goal: found[column] for goal, column in _GOALS.items()}
+            result = {key: found[key] for key in ("status", "code", "reason", "gap")}
+            result["objectives"] = {goal: value for goal, value in goals.items() if value is not None}
+            result["networks"] = {entry["network"]: entry for entry in found["networks"]}
+            result["layers"] = found["layers"]
+            yield "candidate", {**{key: found[key] for key in kept}, "result": result}
+        rows = self._db.execute("SELECT point, generation, candidates, rejected, state FROM generations")
+        for point, generation, *texts in rows.fetchall():
+            values = dict(zip(("candidates", "rejected", "state"), map(json.loads, texts), strict=True))
+            yield "generation", {"point": point, "generation": generation, **values}
 
     def _why(self, error: sqlite3.Error) -> str:
         """SQLite does not always say that the disk is full."""
@@ -182,7 +240,9 @@ class Ledger:
                 with contextlib.suppress(ValueError):
                     entry = json.loads(line)
                     if line.endswith(b"\n") and isinstance(entry, list) and len(entry) == 2:
-                        yield entry[0], entry[1]
+                        kind, record = entry
+                        if isinstance(kind, str) and isinstance(record, dict):
+                            yield kind, record
 
     def _end_torn_line(self) -> None:
         path = self.folder / _JOURNAL
@@ -369,9 +429,39 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _empty() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:")
+    db.executescript(_SCHEMA)
+    return db
+
+
+def _columns(db: sqlite3.Connection) -> dict[str, list[str]]:
+    tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {name: [row[1] for row in db.execute(f"PRAGMA table_info({name})")] for name in sorted(tables)}
+
+
+def _key(kind: str, record: Record) -> tuple[Any, ...]:
+    """What identifies a record."""
+    return (kind, *(record[key] for key in ("point", "digest", "generation") if kind != "meta" and key in record))
+
+
+def _insert_if_sound(db: sqlite3.Connection, kind: str, record: Record) -> bool:
+    """Insert a record of the journal, unless its line was damaged in a way that leaves it JSON."""
+    db.execute("SAVEPOINT line")
+    try:
+        _insert(db, kind, record)
+    except (KeyError, TypeError, AttributeError, ValueError, LedgerError, sqlite3.IntegrityError):
+        db.execute("ROLLBACK TO line")
+        return False
+    finally:
+        db.execute("RELEASE line")
+    return True
+
+
 def _insert(db: sqlite3.Connection, kind: str, record: Record) -> None:
     if kind == "meta":
-        db.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in record.items()])
+        values = [(key, json.dumps(value)) for key, value in record.items()]
+        db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", values)
     elif kind == "generation":
         texts = [json.dumps(record[key]) for key in ("candidates", "rejected", "state")]
         db.execute(
@@ -390,7 +480,7 @@ def _insert(db: sqlite3.Connection, kind: str, record: Record) -> None:
                 result["status"],
                 result.get("code"),
                 result.get("reason"),
-                *(goals.get(goal) for goal in ("edp", "energy", "latency", "area")),
+                *(goals.get(goal) for goal in _GOALS),
                 result.get("gap"),
                 record["seconds"],
                 record["attempts"],

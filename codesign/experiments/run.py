@@ -61,6 +61,7 @@ def start(experiment: Experiment, folder: Path, report: Report | None = None) ->
         "source": str(experiment.source),
         "environment": environment(),
         "points": [point.label for point in experiment.points],
+        "files": experiment.files,
     }
     # Workers first: without them there shall be no folder either.
     with _workers(experiment, folder) as pool, Ledger(folder, create=meta) as ledger:
@@ -86,7 +87,9 @@ def resume(folder: Path, report: Report | None = None, workers: int | None = Non
         if not (folder / EXPERIMENT).exists():
             _keep(folder, meta["experiment"])
         if experiment.digest != meta["digest"]:
-            raise LedgerError(f"{folder}: a file that the experiment names has changed since it was started")
+            changed = [path for path, found in experiment.files.items() if meta["files"].get(path) != found]
+            what = ", ".join(changed) or "the way in which experiments are read"
+            raise LedgerError(f"{folder}: {what} has changed since the run was started; run it in another folder")
         experiment = with_workers(experiment, workers)
         with _workers(experiment, folder) as pool:
             _run(experiment, ledger, pool, report)
@@ -181,7 +184,11 @@ class _Runner:
         point = self.experiment.points[active.index]
         active.open.add(job.digest)
         self.in_flight += 1
-        task = {"datasheet": job.datasheet, "networks": list(point.networks), "settings": point.settings}
+        settings = point.settings
+        if job.digest == BASELINE:
+            # A budget is for designs; what they are compared with need not keep it.
+            settings["budget"] = None
+        task = {"datasheet": job.datasheet, "networks": list(point.networks), "settings": settings}
         self.pool.submit((active.index, job), task)
 
     def finish(self, index: int, job: Job, result: Record, attempts: int) -> None:

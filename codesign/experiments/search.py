@@ -76,7 +76,8 @@ class Search:
             part = settings.refine
             if part is None:
                 part = 0.0 if settings.optimiser == "random" else _REFINE
-            self._refined = round(part * settings.population)
+            # The optimiser always has a place.
+            self._refined = min(round(part * settings.population), settings.population - 1)
             self._random = np.random.default_rng(np.random.SeedSequence(point.sheet.seed, spawn_key=(1,)))
             self._optimiser = OPTIMISERS[settings.optimiser](
                 point.space.size,
@@ -101,7 +102,9 @@ class Search:
         Raises :class:`NothingValidError` if the optimiser does not find any valid design.
         """
         if self._optimiser is None:
-            jobs = [Job(digest(data), {"accelerator": name}, data) for name, data in self.point.fixed.items()]
+            # Given designs may be alike in everything but their names.
+            given = self.point.fixed.items()
+            jobs = [Job(digest({"given": data}), {"accelerator": name}, data) for name, data in given]
             self._proposed = [job.digest for job in jobs]
             return jobs
         space = self.point.space
@@ -138,8 +141,8 @@ class Search:
         elite = list(self._elite.values())
         for _ in range(self._refined if elite else 0):
             for _ in range(_MOST_DRAWS):
-                values = space.neighbour(elite[int(self._random.integers(len(elite)))], self._random)
                 try:
+                    values = space.neighbour(elite[int(self._random.integers(len(elite)))], self._random)
                     # What has numbers can be told to the optimiser.
                     vector = space.encode(values)
                 except ValueError:

@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,15 +21,16 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from accelerators import catalog
-from accelerators.documents import Document, DocumentError, Path_, StrictModel, parse, read
+from accelerators.documents import Document, DocumentError, Path_, StrictModel, json_schema, parse, read, read_text
+from accelerators.fields import AreaLimit, Capacity, Power, Rate
 from accelerators.spatial.architecture import SpatialAccelerator
-from accelerators.spatial.datasheet import Area, Capacity, Rate
 from accelerators.suggestions import did_you_mean
 from accelerators.units import split_unit
 from codesign import networks
 from codesign.experiments.candidates import OBJECTIVES
 from codesign.networks import Network, NetworkError
 from codesign.search import OPTIMISERS, Budget, HardwareSpace, naas
+from codesign.search.space import searches
 from mappers import DEFAULT_EVALUATIONS, DEFAULT_NODE_LIMIT, MAPPERS
 
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]")
@@ -83,8 +84,8 @@ class BudgetSheet(StrictModel):
     on_chip: Annotated[Capacity | None, Field(description="bytes of all on-chip memories")] = None
     noc_bandwidth: Annotated[Rate | None, Field(description="from the buffers to the array")] = None
     dram_bandwidth: Annotated[Rate | None, Field(description="of the outermost level")] = None
-    area: Area = None
-    power: Annotated[float | None, Field(gt=0, allow_inf_nan=False, description="mW of every network")] = None
+    area: AreaLimit | None = None
+    power: Annotated[Power | None, Field(description="of every network")] = None
 
 
 class HardwareSheet(StrictModel):
@@ -94,12 +95,19 @@ class HardwareSheet(StrictModel):
         list[Name] | None, Field(min_length=1, max_length=1000, description="fixed designs: names or files")
     ] = None
     space: Annotated[Literal["naas"] | None, Field(description="a ready-made space")] = None
-    design: Annotated[dict[str, Any] | None, Field(description="a datasheet; values may be ranges and choices")] = None
+    design: Annotated[
+        dict[str, Any] | None, Field(description="a datasheet; values may be ranges and choices to search")
+    ] = None
     budget: BudgetSheet = BudgetSheet()
     pin: Annotated[
         dict[str, Any], Field(max_length=1000, description="values of parameters that are not to be searched")
     ] = Field(default_factory=dict)
     encoding: Literal["importance", "index"] = "importance"
+
+    @property
+    def given(self) -> bool:
+        """Whether designs are given, so that there is nothing to search."""
+        return self.accelerators is not None or (self.design is not None and not searches(self.design))
 
 
 class SearchSheet(StrictModel):
@@ -193,14 +201,14 @@ class ExperimentSheet(StrictModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=80)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     networks: Annotated[
-        list[Annotated[NetworkSheet, BeforeValidator(_network)]],
-        BeforeValidator(_one_or_more),
+        list[Annotated[NetworkSheet, BeforeValidator(_network, json_schema_input_type=NetworkSheet | str)]],
+        BeforeValidator(_one_or_more, json_schema_input_type=list[NetworkSheet | str] | NetworkSheet | str),
         Field(min_length=1, max_length=100),
     ]
     hardware: HardwareSheet
     objective: Annotated[
         list[str],
-        BeforeValidator(_one_or_more),
+        BeforeValidator(_one_or_more, json_schema_input_type=list[str] | str),
         Field(min_length=1, max_length=len(OBJECTIVES), description=f"of {', '.join(OBJECTIVES)}"),
     ] = Field(default_factory=lambda: ["edp"])
     search: SearchSheet = SearchSheet()
@@ -211,6 +219,11 @@ class ExperimentSheet(StrictModel):
     ] = None
     workers: WorkersSheet = WorkersSheet()
     sweep: SweepSheet | None = None
+
+    @property
+    def compared_with(self) -> str | None:
+        """The baseline: the accelerator that is named, or that of the budget where designs are searched."""
+        return self.baseline or (None if self.hardware.given else self.hardware.budget.like)
 
 
 @dataclass(frozen=True)
@@ -242,7 +255,7 @@ class Point:
             "bypass": mapper.bypass,
             "seed": self.sheet.seed,
             "fuse": self.sheet.fuse,
-            "power_mw": self.budget.power_mw,
+            "budget": asdict(self.budget),
         }
 
     @property
@@ -256,7 +269,8 @@ class Point:
 class Experiment:
     """A validated experiment: its points, and what identifies it.
 
-    ``digest`` changes with anything that may change a result; workers are left out, and files count by their content.
+    ``digest`` changes with anything that may change a result; workers are left out, and files count by their content,
+    of which ``files`` holds digests by path.
     """
 
     name: str
@@ -265,6 +279,7 @@ class Experiment:
     points: tuple[Point, ...]
     workers: WorkersSheet
     digest: str
+    files: dict[str, str]
 
     @classmethod
     def load(cls, path: Path | str, source: Path | None = None) -> Experiment:
@@ -272,8 +287,9 @@ class Experiment:
 
         Raises :class:`~accelerators.documents.DocumentError`.
         """
-        document = read(path)
-        return _load(document, Path(path).read_text(encoding="utf-8"), source or Path(path).absolute())
+        # Read once: a pipe is empty the second time.
+        text = read_text(path)
+        return _load(parse(text, str(path)), text, source or Path(path).absolute())
 
     @classmethod
     def parse(cls, text: str, source: Path) -> Experiment:
@@ -305,7 +321,7 @@ def _load(document: Document, text: str, source: Path) -> Experiment:
     workers = sheet.workers
     if workers.dask is not None and workers.dask.endswith(".json"):
         workers = workers.model_copy(update={"dask": str(folder / workers.dask)})
-    return Experiment(sheet.name, text, source, tuple(points), workers, found.hexdigest())
+    return Experiment(sheet.name, text, source, tuple(points), workers, found.hexdigest(), dict(files))
 
 
 class _Resolver:
@@ -340,7 +356,7 @@ class _Resolver:
         if optimiser is None:
             rule = f"must be one of {', '.join(OPTIMISERS)}{did_you_mean(sheet.search.optimiser, OPTIMISERS)}"
             self.problem(("search", "optimiser"), f"{rule} (got {sheet.search.optimiser!r})")
-        elif len(sheet.objective) > 1 and not optimiser.several_objectives and not sheet.hardware.accelerators:
+        elif len(sheet.objective) > 1 and not optimiser.several_objectives and not sheet.hardware.given:
             several = ", ".join(name for name, each in OPTIMISERS.items() if each.several_objectives)
             self.problem(("search", "optimiser"), f"{optimiser.name} takes one objective; for several: {several}")
         hardware = sheet.hardware
@@ -349,7 +365,7 @@ class _Resolver:
             rule = f"give one of accelerators, space and design (got {' and '.join(given) or 'none'})"
             self.problem(("hardware",), rule)
         like = self.accelerator(("hardware", "budget", "like"), hardware.budget.like)
-        baseline = sheet.baseline or (hardware.budget.like if not hardware.accelerators else None)
+        baseline = sheet.compared_with
         if sheet.baseline:
             self.accelerator(("baseline",), sheet.baseline)
         names = [load_network(entry).name for entry in specifications] if not self.problems else []
@@ -361,10 +377,12 @@ class _Resolver:
         self.stop_on_problems()
         space = None
         fixed: dict[str, dict[str, Any]] = {}
-        if hardware.accelerators:
+        if hardware.given:
             if hardware.pin:
-                self.problem(("hardware", "pin"), "nothing is searched where accelerators are given")
-            for i, name in enumerate(hardware.accelerators):
+                self.problem(("hardware", "pin"), "nothing is searched where designs are given")
+            if hardware.design is not None:
+                self.given_design(sheet.name, hardware.design, fixed)
+            for i, name in enumerate(hardware.accelerators or ()):
                 found = self.datasheet(("hardware", "accelerators", i), name)
                 if found and found["name"] in fixed:
                     self.problem(("hardware", "accelerators", i), f"must differ in name (got {found['name']} twice)")
@@ -407,6 +425,8 @@ class _Resolver:
             )
             self.problem(path, rule)
             return None
+        if name not in known:
+            self.note(self.path_of(name))
         try:
             return catalog.load(self.path_of(name))
         except DocumentError as error:
@@ -422,9 +442,18 @@ class _Resolver:
             if name in catalog.names():
                 self.datasheets[name] = catalog.document(name).data
             else:
-                self.note(self.path_of(name))
                 self.datasheets[name] = read(self.path_of(name)).data
         return copy.deepcopy(self.datasheets[name])
+
+    def given_design(self, name: str, design: dict[str, Any], fixed: dict[str, dict[str, Any]]) -> None:
+        """A design without anything to search: a point of a sweep, usually."""
+        data = {"name": name, **copy.deepcopy(design)}
+        at: Path_ = ("hardware", "design")
+        places = {path[len(at) :]: place for path, place in self.document.places.items() if path[: len(at)] == at}
+        try:
+            fixed[catalog.from_document(Document(self.document.name, data, places)).name] = data
+        except DocumentError as error:
+            self.problems += error.problems
 
     def budget(self, sheet: BudgetSheet, like: SpatialAccelerator | None) -> Budget:
         found = Budget.like(like) if like else Budget()
@@ -503,9 +532,16 @@ def _variants(document: Document, sweep: SweepSheet | None) -> Iterator[tuple[di
         at: Path_ = ("sweep", "over", name)
         try:
             places[name] = _place(name, data)
+            for other, place in places.items():
+                if other != name and place[: len(places[name])] == places[name][: len(place)]:
+                    raise ValueError(f"cannot vary beside {other}: one is a part of the other")
             values[name] = entry if isinstance(entry, list) else _range_values(entry, sweep)
             if not values[name]:
                 raise ValueError("must have at least one value")
+            texts = [json.dumps(value, sort_keys=True) for value in values[name]]
+            for i, text in enumerate(texts):
+                if text in texts[:i]:
+                    raise ValueError(f"values must differ (got {text} twice)")
         except ValueError as error:
             problems.append(document.problem(at, str(error)))
     if (sweep.samples is None) != (sweep.method == "grid"):
@@ -605,4 +641,4 @@ def _latin_hypercube(values: list[list[Any]], samples: int, seed: int) -> list[l
 
 def schema() -> dict[str, Any]:
     """JSON schema of an experiment, for editors."""
-    return ExperimentSheet.model_json_schema()
+    return json_schema(ExperimentSheet)

@@ -3,47 +3,73 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codesign.experiments.candidates import OBJECTIVES, Record
+import numpy as np
+
 from codesign.experiments.ledger import Ledger
 from codesign.experiments.run import BASELINE
+from codesign.experiments.sheet import point_sheets
+from codesign.search.pareto import front
 
 
 @dataclass(frozen=True)
 class PointSummary:
-    """One point of a run: the best design by every objective of the point, and the baseline's objectives if known."""
+    """One point of a run: the best design with its objectives, and the baseline's objectives if known.
+
+    The best has the least objective, or of the front of several objectives the least EDP; of equals the first.
+
+    ``rejected`` proposals were above the budget or no design at all; ``infeasible`` designs were evaluated and cannot
+    work.
+    """
 
     point: int
     label: dict[str, Any]
+    networks: tuple[str, ...]
+    compared_with: str | None
     generations: int
+    rejected: int
     evaluated: int
     infeasible: int
-    best: dict[str, tuple[str, dict[str, float]]]
+    best: tuple[str, dict[str, float]] | None
     baseline: dict[str, float] | None
 
 
 def summaries(folder: Path) -> Iterator[PointSummary]:
     """Every point of the run in a folder; raises :class:`~codesign.experiments.ledger.LedgerError`."""
     with Ledger(folder, write=False) as ledger:
-        for index, label in enumerate(ledger.meta["points"]):
+        sheets = point_sheets(ledger.meta["experiment"], Path(ledger.meta["source"]))
+        for index, (label, sheet) in enumerate(zip(ledger.meta["points"], sheets, strict=True)):
             records = ledger.objectives(index)
             baseline = records.pop(BASELINE, None)
+            generations = ledger.generations(index).values()
             fine = {key: record["objectives"] for key, record in records.items() if record["status"] == "ok"}
             yield PointSummary(
                 index,
                 label,
-                len(ledger.generations(index)),
+                tuple(entry.network for entry in sheet.networks),
+                sheet.compared_with,
+                len(generations),
+                sum(sum(generation["rejected"].values()) for generation in generations),
                 len(records),
                 len(records) - len(fine),
-                {goal: _least(fine, goal) for goal in OBJECTIVES} if fine else {},
+                _best(fine, sheet.objective, [key for each in generations for key in each["candidates"]]),
                 baseline["objectives"] if baseline and baseline["status"] == "ok" else None,
             )
 
 
-def _least(records: dict[str, Record], goal: str) -> tuple[str, dict[str, float]]:
-    key = min(records, key=lambda each: (records[each].get(goal, math.inf), each))
-    return key, records[key]
+def _best(
+    found: dict[str, dict[str, float]], goals: Sequence[str], proposed: Sequence[str]
+) -> tuple[str, dict[str, float]] | None:
+    # In the order of the proposals; those of a generation that is not finished come last.
+    places = {key: i for i, key in reversed(list(enumerate(proposed)))}
+    keys = sorted(found, key=lambda key: (places.get(key, math.inf), key))
+    if len(goals) > 1 and keys:
+        values = np.array([[found[key][goal] for goal in goals] for key in keys])
+        keys = [keys[i] for i in sorted(front(values))]
+    by = goals[0] if len(goals) == 1 else "edp"
+    best = min(keys, key=lambda key: (found[key][by], [found[key][goal] for goal in goals]), default=None)
+    return None if best is None else (best, found[best])

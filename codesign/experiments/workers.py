@@ -60,7 +60,12 @@ def evaluate_task(task: Record) -> Record:
     start = time.perf_counter()
     accelerator = catalog.from_document(Document("candidate", task["datasheet"]))
     graphs = [_network_of(json.dumps(specification, sort_keys=True)) for specification in task["networks"]]
-    result = evaluate_candidate(accelerator, graphs, **task["settings"])
+    try:
+        result = evaluate_candidate(accelerator, graphs, **task["settings"])
+    except Exception as error:
+        # One candidate, such as one with too large a space for the mapper, is no reason to end a search.
+        why = str(error).splitlines()
+        result = {"status": "failed", "code": type(error).__name__, "reason": why[0] if why else type(error).__name__}
     return {**result, "seconds": time.perf_counter() - start}
 
 

@@ -14,7 +14,7 @@ from codesign.networks.zoo import ZOO, Entry, find
 __all__ = ["ZOO", "Builder", "Entry", "Fusion", "Layer", "Network", "NetworkError", "Value", "find", "load"]
 
 
-def load(name_or_path: str | Path, **options: Any) -> Network:
+def load(name_or_path: str | Path, /, **options: Any) -> Network:
     """The network with this zoo name (``resnet50``, ``mobilenetv2``), or the one in this ``.onnx`` file.
 
     ``options`` go to the zoo's constructor (``batch``, ``resolution``, ``sequence``, ..) or to

@@ -152,7 +152,7 @@ def _so_far(track: Sequence[Candidate], goal: str) -> tuple[list[int], list[floa
 def _cloud(track: Sequence[Candidate], goal: str, point: Point) -> Trace:
     """Designs that work, at their place in the search."""
     first: dict[str, str] = {c.digest: "generation not finished" for c in point.unfinished}
-    for number, members in enumerate(point.generations, 1):
+    for number, members in enumerate(point.generations):
         for candidate in members:
             first.setdefault(candidate.digest, f"generation {number}")
     dots = _thinned([(i, c) for i, c in enumerate(track, 1) if c.fine])

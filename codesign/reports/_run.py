@@ -84,7 +84,7 @@ class Point:
         """Generations that there shall be, if known."""
         if self.sheet is None:
             return None
-        return 1 if self.sheet.hardware.accelerators else self.sheet.search.generations
+        return 1 if self.sheet.hardware.given else self.sheet.search.generations
 
     @property
     def finished(self) -> bool:
@@ -99,7 +99,7 @@ class Point:
         """Whether the experiment asks for a baseline."""
         if self.sheet is None:
             return False
-        return bool(self.sheet.baseline or (self.sheet.hardware.budget.like and not self.sheet.hardware.accelerators))
+        return self.sheet.compared_with is not None
 
     @property
     def given(self) -> bool:

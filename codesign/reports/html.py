@@ -33,6 +33,7 @@ from codesign.reports.tables import percent, si
 
 #: The report in a run's folder, and the folder of the winning design in it.
 REPORT, BEST = "report.html", "best"
+_ACCELERATOR = "accelerator.yaml"
 #: A mapping file may have 1 MB.
 _MOST_MAPPING_BYTES = 1_000_000
 _FEW_DESIGNS = 10
@@ -91,7 +92,7 @@ def _embedded(data: Any) -> str:
 
 def _best_files(design: Design) -> dict[str, str]:
     """The winning design as files: name and text."""
-    found = {"accelerator.yaml": _yaml(design.datasheet)}
+    found = {_ACCELERATOR: _yaml(design.datasheet)}
     document = _mapping_document(design)
     if document is not None:
         try:
@@ -119,7 +120,7 @@ def _mapping_document(design: Design) -> MappingDocument | None:
         layers += [replace(layer, name=prefix + layer.name) for layer in document.layers] if document else []
     if not layers:
         return None
-    found = MappingDocument(design.accelerator.name, tuple(layers))
+    found = MappingDocument(design.accelerator.name, tuple(layers), datasheet=_ACCELERATOR)
     if len(mappings.dump(found).encode()) > _MOST_MAPPING_BYTES:
         shapes = {layer.operator: layer for layer in reversed(layers)}
         found = replace(found, layers=tuple(reversed(shapes.values())))
@@ -142,7 +143,7 @@ class _Page:
         run = self.run
         seconds = sum(c.seconds for point in run.points for c in (*point.tried, point.baseline) if c)
         designs = sum(len(point.tried) for point in run.points)
-        environment = run.meta.get("environment", {})
+        environment = run.meta["environment"]
         rows = [[name, str(environment.get(name, ""))] for name in ("python", "platform", "processor")]
         rows += [[name, str(version)] for name, version in environment.get("libraries", {}).items()]
         return {

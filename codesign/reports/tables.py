@@ -80,38 +80,54 @@ def layer_table(network_cost: NetworkCost) -> Table:
     return table
 
 
-def runs_table(runs: Sequence[tuple[Path, PointSummary]]) -> Table:
-    """One row per point of every run: the design of least EDP, and how many times lower than the baseline's it is."""
+def runs_table(runs: Sequence[tuple[Path, PointSummary]], width: int) -> Table:
+    """The points of every run: its best design, and how many times lower than the baseline's its figures are.
+
+    One row per point; one column per point where rows would be wider than ``width`` characters.
+    """
+    names = ["run", "point", "networks", "generations", "rejected", "designs", "infeasible", "EDP mJ ms", "energy mJ"]
+    names += ["latency ms", "area mm2", "compared with", "EDP gain", "energy gain", "latency gain", "design"]
+    words = {"run", "point", "networks", "compared with", "design"}
+    rows = [_run_row(folder, summary) for folder, summary in runs]
+    # What is the same everywhere, and empty, says nothing.
+    shown = [i for i in range(len(names)) if any(row[i] for row in rows)]
+    table = Table(box=None, show_header=False)
+    needed = sum(2 + max(len(names[i]), *(len(row[i]) for row in rows)) for i in shown) if rows else 0
+    if needed > width:
+        table.add_column(style="bold", no_wrap=True)
+        for _ in rows:
+            table.add_column(overflow="fold")
+        for i in shown:
+            table.add_row(names[i], *(row[i] for row in rows))
+        return table
     table = Table(box=None)
-    table.add_column("run")
-    table.add_column("point")
-    for column in ("generations", "designs", "infeasible", "EDP mJ ms", "energy mJ", "latency ms", "area mm2"):
-        table.add_column(column, justify="right")
-    for column in ("EDP", "energy", "latency"):
-        table.add_column(f"{column} gain", justify="right")
-    table.add_column("design")
-    for folder, summary in runs:
-        label = " ".join(f"{path.rpartition('.')[2]}={value}" for path, value in summary.label.items())
-        counts = (str(summary.generations), str(summary.evaluated), str(summary.infeasible))
-        if not summary.best:
-            table.add_row(folder.name, label, *counts, *["-"] * 7, "")
-            continue
-        key, found = summary.best["edp"]
-        gains = []
-        for goal in ("edp", "energy", "latency"):
-            gains.append("-" if summary.baseline is None else f"{summary.baseline[goal] / found[goal]:.3g}x")
-        table.add_row(
-            folder.name,
-            label,
-            *counts,
-            f"{found['edp'] * 1e6:.4g}",
-            f"{found['energy'] * 1e-9:.4g}",
-            f"{found['latency'] * 1e3:.4g}",
-            f"{found['area']:.4g}",
-            *gains,
-            key,
-        )
+    for i in shown:
+        table.add_column(names[i], justify="left" if names[i] in words else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(row[i] for i in shown))
     return table
+
+
+def _run_row(folder: Path, summary: PointSummary) -> tuple[str, ...]:
+    label = " ".join(f"{path.rpartition('.')[2]}={value}" for path, value in summary.label.items())
+    counts = (str(n) for n in (summary.generations, summary.rejected, summary.evaluated, summary.infeasible))
+    row = (folder.name, label, ", ".join(summary.networks), *counts)
+    compared = summary.compared_with or ""
+    if not summary.best:
+        return (*row, "-", "-", "-", "-", compared, *["-" if compared else ""] * 3, "")
+    key, found = summary.best
+    base = summary.baseline
+    gains = ["" if base is None else f"{base[goal] / found[goal]:.3g}x" for goal in ("edp", "energy", "latency")]
+    return (
+        *row,
+        f"{found['edp'] * 1e6:.4g}",
+        f"{found['energy'] * 1e-9:.4g}",
+        f"{found['latency'] * 1e3:.4g}",
+        f"{found['area']:.4g}",
+        compared,
+        *gains,
+        key,
+    )
 
 
 def counts_table(cost: Cost) -> Table:

@@ -65,6 +65,8 @@ class Parameter(ABC):
 
 #: By which numbers differ that are neighbours, besides those a few steps away.
 _FACTORS = (0.5, 2 / 3, 0.8, 1.25, 1.5, 2.0)
+#: Numbers of more digits would not be exact.
+_MOST_STEPS = 1e12
 #: Of a choice: the importance encoding has a number for each.
 _MOST_OPTIONS = 1000
 
@@ -90,6 +92,8 @@ class Range(Parameter):
             raise ValueError(f"to must be >= from, {self.low:g} (got {self.high:g})")
         if self.log and self.low <= 0:
             raise ValueError(f"from must be > 0 on a logarithmic scale (got {self.low:g})")
+        if not (self.high - self.low) / self.step < _MOST_STEPS:
+            raise ValueError(f"must have at most {_MOST_STEPS:g} steps between from and to")
 
     @property
     def cardinality(self) -> int:
@@ -125,7 +129,7 @@ class Range(Parameter):
             index = (float(text) - self.low) / self.step
         except (TypeError, ValueError):
             index = math.nan
-        if not (-0.5 < index < self.cardinality - 0.5 and abs(index - round(index)) < 1e-6):
+        if not (-0.5 < index < self.cardinality - 0.5 and abs(index - round(index)) < 1e-3):
             unit = f" {self.unit}" if self.unit else ""
             rule = f"from {self.low:g}{unit} to {self.high:g}{unit} in steps of {self.step:g}{unit}"
             raise ValueError(f"{self.name} must be {rule} (got {value!r})")
@@ -232,8 +236,9 @@ class Connectivity(Parameter):
 
     ``pes`` is the grid of the number of PEs aimed at, ``axes`` the allowed numbers of axes, ``size_step`` the step of
     a size, ``unroll`` the groups of dimensions of which every axis gets one. The sizes multiply to at most the
-    number aimed at. By importance the k most important groups are unrolled, the first along x; by index one number
-    says which of the ordered selections it is. Shares of the PEs' logarithm give the sizes in both.
+    number aimed at, and to no less than the least of the grid. By importance the k most important groups are unrolled,
+    the first along x; by index one number says which of the ordered selections it is. Shares of the PEs' logarithm
+    give the sizes in both.
     """
 
     name: str
@@ -258,6 +263,11 @@ class Connectivity(Parameter):
             raise ValueError(
                 f"pes must be from at least {least}, {max(self.axes)} axes of {self.size_step} (got {self.pes.low:g})"
             )
+
+    @staticmethod
+    def pes_of(value: Wiring) -> int:
+        """PEs of an array."""
+        return math.prod(size for _, size in value)
 
     @property
     def _most(self) -> int:
@@ -306,13 +316,13 @@ class Connectivity(Parameter):
     def encode(self, value: Wiring, encoding: EncodingName) -> list[float]:
         """See :class:`Parameter`."""
         count = len(value)
-        product = math.prod(size for _, size in value)
+        product = self.pes_of(value)
         try:
             order = [self.unroll.index(tuple(dims)) for dims, _ in value]
-            if count not in self.axes or len(set(order)) < count:
+            if count not in self.axes or len(set(order)) < count or product < self.pes.low:
                 raise ValueError
             steps = math.ceil((product - self.pes.low) / self.pes.step - 1e-9)
-            pes = int(self.pes.number(max(0, steps)))
+            pes = int(self.pes.number(steps))
             logs = [math.log(size) for _, size in value[:-1]]
             logs.append(math.log(pes) - sum(logs))
             shares = [log / math.log(pes) if pes > 1 else 1.0 for log in logs]
@@ -322,7 +332,7 @@ class Connectivity(Parameter):
             text = " x ".join(f"{'+'.join(dims)}:{size}" for dims, size in value)
             raise ValueError(f"{self.name} cannot be {text}") from None
         numbers = [_middle(self.axes.index(count), len(self.axes))]
-        numbers += self.pes.encode(self.pes.number(max(0, steps)), encoding)
+        numbers += self.pes.encode(self.pes.number(steps), encoding)
         numbers += [*shares, *[0.5] * (self._most - count)]
         if encoding == "importance":
             ranks = {d: k for k, d in enumerate(order)}

@@ -30,13 +30,19 @@ from accelerators.documents import Document, DocumentError, Path_
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.suggestions import did_you_mean
 from accelerators.units import UNITS, split_unit
-from codesign.search.parameters import Choice, Connectivity, EncodingName, Parameter, Range
+from codesign.search.parameters import Choice, Connectivity, EncodingName, Parameter, Range, Wiring
 
 _AXES = ("x", "y", "z")
 _RANGE_KEYS = {"from", "to", "step", "scale"}
+_RANGE_ENDS = {"from", "to"}
 _ARRAY_KEYS = {"pes", "axes", "size_step", "unroll"}
 #: Vectors tried to find out whether any design of a space is valid.
 _PROBES = 2000
+#: Numbers that stand for a design; optimisers hold their square.
+_MOST_NUMBERS = 2000
+
+#: Reasons that are given where no design is valid.
+_MOST_REASONS = 3
 
 #: What a design chose: values by parameter name.
 Values = dict[str, Any]
@@ -113,13 +119,21 @@ class Design:
 
     @property
     def digest(self) -> str:
-        """A short name that only this choice has."""
-        return digest(self.values)
+        """A short name that only this datasheet has."""
+        return digest(self.datasheet)
 
 
-def digest(values: Values) -> str:
-    """A short name for what a design chose."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+def digest(datasheet: Mapping[str, Any]) -> str:
+    """A short name for a datasheet, whatever its own name."""
+    data = {key: value for key, value in datasheet.items() if key != "name"}
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def searches(template: Any) -> bool:
+    """Whether a part of a datasheet leaves anything to search."""
+    if isinstance(template, Mapping):
+        return bool({"choose", "search", *_RANGE_ENDS} & set(template)) or any(map(searches, template.values()))
+    return isinstance(template, list) and any(map(searches, template))
 
 
 class HardwareSpace:
@@ -170,6 +184,9 @@ class HardwareSpace:
         widths = [parameter.width(encoding) for parameter in self.parameters.values()]
         self._places = np.concatenate([[0], np.cumsum(widths)]).tolist()
         self.size: int = self._places[-1]
+        if self.size > _MOST_NUMBERS:
+            rule = f"a design must be at most {_MOST_NUMBERS} numbers (got {self.size}; an option is a number each)"
+            raise DocumentError([self._problem((), rule)])
         self._probe()
 
     @property
@@ -204,8 +221,12 @@ class HardwareSpace:
 
     def build(self, values: Values) -> Design | Infeasible:
         """The design, or why there is none: a datasheet that contradicts itself, or above the budget."""
+        for name, parameter in self.parameters.items():
+            if isinstance(parameter, Connectivity) and parameter.pes_of(values[name]) < parameter.pes.low:
+                pes = parameter.pes_of(values[name])
+                return Infeasible("space", f"{pes} PEs, at least {parameter.pes.low:g}", {"quantity": f"{name}.pes"})
         data = self._filled((), self._template, {path: values[p.name] for path, p in self._found.items()})
-        data.setdefault("name", f"{self.name}_{digest(values)}")
+        data.setdefault("name", f"{self.name}_{digest(data)}")
         places = {path[len(self._at) :]: place for path, place in self._document.places.items()}
         try:
             accelerator = catalog.from_document(Document(self._document.name, data, places))
@@ -243,11 +264,30 @@ class HardwareSpace:
             node = template
             for part in parents:
                 node = node[part]
-            if isinstance(self._found[places[name]], Connectivity) and set(value) <= _ARRAY_KEYS:
-                node[last] = {"search": {**(node[last]["search"] or {}), **value}}
-            else:
-                node[last] = value
+            try:
+                node[last] = self._pin(self._found[places[name]], node[last], value)
+            except ValueError as error:
+                self._problems.append(self._problem((), f"pin: {error}"))
         return template
+
+    def _pin(self, parameter: Parameter, searched: Any, value: Any) -> Any:
+        """What stands in the place of a searched value that is pinned."""
+        if isinstance(parameter, Connectivity):
+            if isinstance(value, Mapping) and set(value) <= _ARRAY_KEYS:
+                return {"search": {**(searched["search"] or {}), **value}}
+            if not isinstance(value, Mapping | list):
+                raise ValueError(f"{parameter.name} must be an array (got {value!r})")
+            if isinstance(value, list):
+                # As results list an array: [[[K], 16], [[C], 8]].
+                try:
+                    wiring = tuple((tuple(dims), int(size)) for dims, size in value)
+                except (TypeError, ValueError):
+                    raise ValueError(f"{parameter.name} must be like [[[K], 16], [[C], 8]] (got {value!r})") from None
+                parameter.encode(wiring, self.encoding)
+                return _fanout(wiring)
+        elif isinstance(parameter, Choice):
+            parameter.encode(value, self.encoding)
+        return value
 
     def _collect(self, path: Path_, value: Any) -> None:
         """Find the searched values below a place."""
@@ -257,13 +297,15 @@ class HardwareSpace:
         if not isinstance(value, Mapping):
             return
         try:
+            if not path and "levels" not in value:
+                raise ValueError("a design must be a datasheet, with levels")
             if "choose" in value:
                 _only(value, {"choose"})
                 options = value["choose"]
                 if not isinstance(options, list):
                     raise ValueError(f"choose must be a list (got {options!r})")
                 self._found[path] = Choice(self._name(path), tuple(options))
-            elif {"from", "to"} & set(value):
+            elif _RANGE_ENDS & set(value):
                 self._found[path] = _range(self._name(path), value)
             elif path and path[-1] == "fanout" and "search" in value:
                 _only(value, {"search"})
@@ -305,18 +347,19 @@ class HardwareSpace:
         axes, step = value.get("axes", [1, 2, 3]), value.get("size_step", 2)
         if not isinstance(axes, list) or not all(type(n) is int for n in axes) or type(step) is not int:
             raise ValueError(f"axes must be a list of integers and size_step an integer (got {axes!r}, {step!r})")
-        unroll = tuple(tuple(group) if isinstance(group, list) else (str(group),) for group in groups)
+        unroll = tuple(tuple(group) if isinstance(group, list) else (group,) for group in groups)
+        for group in unroll:
+            if not all(isinstance(dim, str) for dim in group):
+                raise ValueError(f"entries of unroll must be dimensions, or lists of dimensions (got {list(group)!r})")
         return Connectivity(name, grid, tuple(axes), step, unroll)
 
     def _filled(self, path: Path_, value: Any, chosen: Mapping[Path_, Any]) -> Any:
         """The template with the searched values in place."""
         if path in chosen:
             if isinstance(self._found[path], Connectivity):
-                return {
-                    axis: {"size": size, "unroll": list(dims)}
-                    for axis, (dims, size) in zip(_AXES, chosen[path], strict=False)
-                }
-            return chosen[path]
+                return _fanout(chosen[path])
+            # A copy: what follows takes "present" out of levels.
+            return copy.deepcopy(chosen[path])
         if isinstance(value, list):
             entries = [self._filled((*path, i), entry, chosen) for i, entry in enumerate(value)]
             if path == ("levels",):
@@ -330,14 +373,25 @@ class HardwareSpace:
     def _probe(self) -> None:
         """Refuse a space in which random vectors never are a valid design, with the most common reason."""
         random = np.random.default_rng(0)
-        reasons: dict[tuple[str, ...], int] = {}
+        # The same reason has other numbers each time; what it is about is counted.
+        found: dict[tuple[str, ...], list[Infeasible]] = {}
         for _ in range(_PROBES):
             built = self.build(self.decode(random.random(self.size)))
             if isinstance(built, Design):
                 return
-            problems = tuple(built.facts.get("problems", (self._problem((), f"no design within the budget: {built}"),)))
-            reasons[problems] = reasons.get(problems, 0) + 1
-        raise DocumentError(sorted(reasons, key=lambda each: -reasons[each])[0])
+            about = [problem.split(": ")[1] for problem in built.facts.get("problems", ()) if ": " in problem]
+            found.setdefault((built.code, str(built.facts.get("quantity", "")), *about), []).append(built)
+        problems: list[str] = []
+        for reasons in sorted(found.values(), key=lambda each: -len(each))[:_MOST_REASONS]:
+            share = f"{len(reasons) / _PROBES:.0%} of {_PROBES} designs that were tried"
+            text = reasons[0].facts.get("problems", (str(reasons[0]),))[0].partition(f"{self._document.name}:")[2]
+            problems.append(self._problem((), f"no design is valid; {share}: {text or reasons[0]}"))
+        raise DocumentError(problems)
+
+
+def _fanout(wiring: Wiring) -> dict[str, Any]:
+    """An array as a datasheet has it."""
+    return {axis: {"size": size, "unroll": list(dims)} for axis, (dims, size) in zip(_AXES, wiring, strict=False)}
 
 
 def _only(value: Mapping[str, Any], keys: set[str]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from runs import EXPERIMENT, codesign
 
-from codesign import cli
+from codesign.cli import RefusedError, experiments
 from codesign.experiments import export, run
 from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.sheet import Experiment
@@ -170,7 +170,8 @@ def test_it_reads_runs_that_go_on_or_were_killed(tmp_path: Path) -> None:
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
     """A run in which nothing is finished."""
-    meta = {"experiment": EXPERIMENT, "source": str(tmp_path / "e.yaml"), "points": [{"seed": 1}, {"seed": 2}]}
+    meta = {"name": "small", "digest": "", "environment": {}, "files": {}, "experiment": EXPERIMENT}
+    meta |= {"source": str(tmp_path / "e.yaml"), "points": [{"seed": 1}, {"seed": 2}]}
     Ledger(tmp_path / "run", create=meta).close()
     return tmp_path / "run"
 
@@ -237,10 +238,10 @@ def test_what_cannot_be_exported(searched: Path, tmp_path: Path, monkeypatch: py
     assert "is damaged (file is not a database)" in refusal(tmp_path / "strange")
     before = (searched / "ledger.sqlite").read_bytes()
     for name in ("ledger.sqlite", "journal.jsonl", "experiment.yaml"):
-        assert "cannot be written: it belongs to the run" in refusal(searched, "--out", searched / name)
+        assert "cannot be written: it belongs to a run" in refusal(searched, "--out", searched / name)
     assert (searched / "ledger.sqlite").read_bytes() == before
     assert "cannot be written: No such file" in refusal(searched, "--out", tmp_path / "missing" / "table.csv")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(cli._RefusedError, match=r"Parquet needs pyarrow: pip install 'codesign\[parquet\]'"):
-        cli.export(searched, tmp_path / "table.parquet")
+    with pytest.raises(RefusedError, match=r"Parquet needs pyarrow: pip install 'codesign\[parquet\]'"):
+        experiments.export(searched, tmp_path / "table.parquet")
     assert not (tmp_path / "table.parquet").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
@@ -11,11 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from runs import EXPERIMENT, codesign, found
 
 from codesign.experiments import run
 from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.sheet import Experiment
+from codesign.experiments.summary import summaries
+from codesign.reports.tables import runs_table
 
 
 def test_workers_change_nothing(experiment: Path, tmp_path: Path, undisturbed: tuple[object, ...]) -> None:
@@ -183,3 +187,63 @@ def test_the_template_is_a_valid_experiment(tmp_path: Path) -> None:
     assert codesign("init", path).returncode == 0
     assert Experiment.load(path).points[0].space is not None
     assert "exists already" in codesign("init", path).stderr
+
+
+FIXED = """\
+name: fixed
+networks: ds_cnn
+hardware:
+  design:
+    node: 45 nm
+    clock: 500 MHz
+    compute: {type: int8}
+    levels:
+      - {name: DRAM, memory: dram, bandwidth: 8 GB/s}
+      - {name: buffer, memory: sram, capacity: 64 kB, width: 64 bit, fanout: {x: {size: 8}, y: {size: 8}}}
+      - {name: registers, memory: registers, capacity: 16 B, width: 8 bit}
+sweep: {over: {'hardware.design.levels[1].capacity': {from: 16 kB, to: 64 kB, points: 3, scale: log}}}
+"""
+
+
+def test_a_sweep_over_a_value_of_a_given_design(tmp_path: Path) -> None:
+    path = tmp_path / "fixed.yaml"
+    path.write_text(FIXED)
+    experiment = Experiment.load(path)
+    run.start(experiment, tmp_path / "run")
+    with Ledger(tmp_path / "run", write=False) as ledger:
+        records = [ledger.objectives(point) for point in range(3)]
+        assert [len(ledger.generations(point)) for point in range(3)] == [1, 1, 1]
+    assert len({key for each in records for key in each}) == 3
+    areas = [next(iter(each.values()))["objectives"]["area"] for each in records]
+    assert areas == sorted(set(areas))
+    assert codesign("report", tmp_path / "run").returncode == 0
+    path.write_text(FIXED.replace("clock: 500 MHz", "clock: 0 MHz"))
+    assert "fixed.yaml:6:12: clock: must be > 0 (got '0 MHz')" in codesign("run", path).stderr
+
+
+def test_a_power_budget_is_for_designs_and_not_for_the_baseline(experiment: Path, tmp_path: Path) -> None:
+    experiment.write_text(EXPERIMENT.replace("like: eyeriss", "like: eyeriss, power: 1 uW"))
+    run.start(Experiment.load(experiment), tmp_path / "run")
+    (summary,) = summaries(tmp_path / "run")
+    assert summary.infeasible == summary.evaluated > 0
+    assert summary.baseline is not None
+    assert summary.compared_with == "eyeriss"
+    assert summary.networks == ("ds_cnn",)
+
+
+def test_the_best_mappings_name_the_best_accelerator(experiment: Path, tmp_path: Path) -> None:
+    assert codesign("run", experiment, "--out", tmp_path / "run").returncode == 0
+    done = codesign("cost", tmp_path / "run" / "best" / "mappings.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "mappings, each once" in done.stdout
+
+
+def test_tables_of_runs_fit_any_terminal(experiment: Path, tmp_path: Path) -> None:
+    run.start(Experiment.load(experiment), tmp_path / "run")
+    found = [(tmp_path / "run", summary) for summary in summaries(tmp_path / "run")]
+    for width in (60, 400):
+        console = Console(width=width, file=io.StringIO())
+        console.print(runs_table(found, width))
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "\u2026" not in text
+        assert found[0][1].best[0] in text

@@ -196,3 +196,48 @@ def test_the_naas_space_is_that_of_the_paper() -> None:
 def test_wrong_spaces_are_refused_with_their_place(change: tuple[str, str], rule: str) -> None:
     with pytest.raises(DocumentError, match=rf"^<text>:\d+:\d+: .*{rule}"):
         HardwareSpace(parse(TEMPLATE.replace(*change)), ())
+
+
+def test_arrays_are_pinned_as_results_list_them() -> None:
+    space = small(**{"buffer.array": [[["K"], 4], [["P", "G"], 2]], "compute.type": "int8"})
+    assert set(space.parameters) == {"buffer.capacity", "cache.present"}
+    design = space.build(space.decode(np.full(space.size, 0.5)))
+    assert isinstance(design, Design)
+    assert [(axis.size, axis.dims) for axis in design.accelerator.levels[1].fanout] == [(4, {"K"}), (2, {"P", "G"})]
+
+
+@pytest.mark.parametrize(
+    ("pin", "value", "expected"),
+    [
+        ("buffer.array", [[["K"], 4], [["K"], 2]], "buffer.array cannot be K:4 x K:2"),
+        ("buffer.array", [1, 2], "buffer.array must be like"),
+        ("buffer.array", [[["K"], 3]], "buffer.array cannot be K:3"),
+        ("compute.type", "int9", "compute.type must be one of int8, int16 (got 'int9')"),
+    ],
+)
+def test_pins_are_values_that_the_parameter_can_have(pin: str, value: Any, expected: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        small(**{pin: value})
+    assert expected in str(caught.value)
+
+
+def test_no_design_has_fewer_pes_than_the_least() -> None:
+    template = TEMPLATE.replace("{from: 8, to: 16, step: 8}", "{from: 12, to: 16, step: 4}")
+    space = HardwareSpace(parse(template), ())
+    random = np.random.default_rng(0)
+    built = [space.build(space.decode(random.random(space.size))) for _ in range(300)]
+    assert {design.accelerator.macs for design in built if isinstance(design, Design)} == {12, 16}
+    short = [found for found in built if isinstance(found, Infeasible)]
+    assert short
+    assert all(found.facts["quantity"] == "buffer.array.pes" for found in short)
+    assert all(math.prod(size for _, size in values["buffer.array"]) >= 12 for values in space.designs())
+
+
+def test_designs_are_known_by_their_datasheets() -> None:
+    space, other = small(), HardwareSpace(parse(TEMPLATE.replace("45 nm", "65 nm")), ())
+    values = next(iter(space.designs()))
+    first, second = space.build(values), other.build(values)
+    assert isinstance(first, Design)
+    assert isinstance(second, Design)
+    assert first.digest != second.digest
+    assert first.accelerator.name == f"candidate_{first.digest}"
