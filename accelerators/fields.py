@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import BeforeValidator, ValidationInfo
@@ -9,6 +10,8 @@ from pydantic import BeforeValidator, ValidationInfo
 from accelerators.units import quantity
 
 FROM_TECHNOLOGY = "from technology"
+#: Widths of number types that are not integers.
+FLOAT_BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "tf32": 19, "fp8_e4m3": 8, "fp8_e5m2": 8}
 
 
 def _between(number: float, low: float, high: float) -> None:
@@ -61,6 +64,21 @@ def _rate(value: object) -> tuple[float, bool]:
     return number, kind.startswith("rate")
 
 
+def _number_type(value: object) -> object:
+    if (
+        isinstance(value, str)
+        and value not in FLOAT_BITS
+        and not re.fullmatch(r"u?int([1-9]|[1-5][0-9]|6[0-4])", value)
+    ):
+        raise ValueError(f"must be int1 to int64 or one of {', '.join(FLOAT_BITS)}")
+    return value
+
+
+def type_bits(name: str) -> int:
+    """Width of a number type such as int8 or bf16."""
+    return FLOAT_BITS[name] if name in FLOAT_BITS else int(name.lstrip("uint"))
+
+
 Capacity = Annotated[float, measured("capacity in bytes", 0.125, 2.0**50)]
 Width = Annotated[int, measured("width in bits", 1, 2**20, whole=True)]
 Clock = Annotated[float, measured("clock in Hz", 1e3, 1e12)]
@@ -73,3 +91,4 @@ Rate = Annotated[tuple[float, bool], BeforeValidator(_rate, json_schema_input_ty
 #: Of budgets and processors.
 AreaLimit = Annotated[float, measured("area in mm2", 0, 1e9)]
 Power = Annotated[float, measured("power in mW", 0, 1e12)]
+NumberType = Annotated[str, BeforeValidator(_number_type, json_schema_input_type=str)]

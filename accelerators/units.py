@@ -26,6 +26,11 @@ UNITS: dict[str, dict[str, float]] = {
         "B/s": 1, "kB/s": 1e3, "MB/s": 1e6, "GB/s": 1e9, "TB/s": 1e12,
         "KiB/s": 1024, "MiB/s": 1024**2, "GiB/s": 1024**3, "Mbit/s": 1e6 / 8, "Gbit/s": 1e9 / 8,
     },
+    "rate in operations per second": {
+        "OP/s": 1, "kOP/s": 1e3, "MOP/s": 1e6, "GOP/s": 1e9, "TOP/s": 1e12,
+        "FLOP/s": 1, "MFLOP/s": 1e6, "GFLOP/s": 1e9, "TFLOP/s": 1e12,
+    },
+    "time in seconds": {"s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9},
 }  # fmt: skip
 
 

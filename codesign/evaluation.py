@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from accelerators import catalog
+from accelerators.catalog import Hardware
 from accelerators.costs import Cost, Infeasible
 from accelerators.operators import Operator
+from accelerators.processors.processor import Processor
+from accelerators.processors.roofline import run
 from accelerators.spatial import constraint_files
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.streaming import stream
 from codesign import networks
 from codesign.networks import Fusion, Network
+from codesign.networks.execution import memory_misfit, steps
 from mappers import (
     DEFAULT_EVALUATIONS,
     DEFAULT_NODE_LIMIT,
@@ -71,14 +75,14 @@ class LayerCost:
 class NetworkCost:
     """A network on one piece of hardware: sums over the layers, which run one after another.
 
-    Figures are None if a layer cannot run; ``problems`` says which and why. ``quality`` says what is known about the
-    mappings (None: nothing).
+    Figures are None if a layer cannot run; ``problems`` says which and why. The area is None where it is not known, as
+    of processors. ``quality`` says what is known about the mappings, or how else the figures were made (None: nothing).
     """
 
     network: str
     hardware: str
-    area_mm2: float
-    mac_units: int
+    area_mm2: float | None
+    mac_units: float
     layers: tuple[LayerCost, ...]
     quality: str | None = None
 
@@ -226,7 +230,7 @@ def _mapping_record(layer: LayerCost) -> Record:
 
 def evaluate(
     network: Network | str | Path,
-    on: SpatialAccelerator | str | Path | Sequence[SpatialAccelerator | str | Path],
+    on: Hardware | str | Path | Sequence[Hardware | str | Path],
     *,
     objective: Objective = "edp",
     mapper: MapperFactory | None = None,
@@ -256,16 +260,17 @@ def evaluate(
     candidates with one name; hardware that cannot run a layer is no error but part of the result.
     """
     graph = network if isinstance(network, Network) else networks.load(str(network), **options)
-    candidates = [on] if isinstance(on, SpatialAccelerator | str | Path) else list(on)
-    loaded = [c if isinstance(c, SpatialAccelerator) else catalog.load(c) for c in candidates]
+    candidates = [on] if isinstance(on, Hardware | str | Path) else list(on)
+    loaded = [catalog.load(c) if isinstance(c, str | Path) else c for c in candidates]
     names = [hardware.name for hardware in loaded]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"on: at least one candidate, with different names (got {', '.join(names) or 'none'})")
+    spatial = [hardware for hardware in loaded if isinstance(hardware, SpatialAccelerator)]
     if together and (objective != "edp" or mapper is not None):
         raise ValueError("together: minimises the EDP with the optimal mapper; no other objective or mapper applies")
     if constraints is not None:
         rules = constraint_files.load(constraints)
-        loaded = [replace(hardware, dataflow=rules.resolve(hardware)) for hardware in loaded]
+        spatial = [replace(hardware, dataflow=rules.resolve(hardware)) for hardware in spatial]
     settings = {
         "objective": objective,
         "mapper": mapper,
@@ -276,8 +281,8 @@ def evaluate(
         "bypass": bypass,
     }
     mapped = [operator for operator in graph.unique() if not operator.passes]
-    jobs = [(hardware, operator) for hardware in loaded for operator in mapped]
-    done = dict.fromkeys(names, 0)
+    jobs = [(hardware, operator) for hardware in spatial for operator in mapped]
+    done = {hardware.name: 0 for hardware in spatial}
 
     def report(job: int, result: MapResult | Infeasible) -> None:
         hardware = jobs[job][0].name
@@ -286,7 +291,7 @@ def evaluate(
             progress(hardware, done[hardware], len(mapped))
 
     if progress:
-        for name in names:
+        for name in done:
             progress(name, 0, len(mapped))
     costs = {
         (hardware.name, operator): result
@@ -294,14 +299,58 @@ def evaluate(
             jobs, map_batch(jobs, workers=workers, report=report, **settings), strict=True
         )
     }
-    results = []
-    for hardware in loaded:
+    found: dict[str, NetworkCost] = {}
+    for hardware in spatial:
         mapped_here = {operator: costs[hardware.name, operator] for operator in mapped}
         result = _on_one(graph, hardware, graph.fusable() if fuse else {}, mapped_here)
         if together and not result.problems:
             result = _together(result, hardware, node_limit=node_limit, bypass=bypass, pad=pad)
-        results.append(result)
-    return Evaluation(tuple(results))
+        found[hardware.name] = result
+    for candidate in loaded:
+        if isinstance(candidate, Processor):
+            found[candidate.name] = on_processor(graph, candidate)
+    return Evaluation(tuple(found[name] for name in names))
+
+
+def on_processor(graph: Network, processor: Processor) -> NetworkCost:
+    """A network on a processor, as its runtime executes it: what runs inside another layer costs nothing by itself.
+
+    A layer with whose tensor the memory overflows cannot run.
+    """
+    nothing = Cost(0.0, 0, 0.0, 0, 0, 0.0, "none", {})
+    started = steps(graph, processor.runtime, processor.type.bits)
+    parts: dict[str, list[Cost]] = {}
+    for step, cost in zip(started, run(processor, started), strict=True):
+        parts.setdefault(step.layer, []).append(cost)
+    misfit = memory_misfit(graph, processor)
+    layers = []
+    for layer in graph:
+        costs = parts.get(layer.name)
+        whole: Cost | Infeasible = nothing if costs is None else _sum(costs)
+        if misfit is not None and layer.name == misfit.facts["layer"]:
+            whole = misfit
+        layers.append(LayerCost(layer.name, layer.operator, whole, fused=costs is None))
+    peak = processor.type.peak_ops_per_s / 2 / processor.clock_hz
+    quality = f"roofline, {processor.type.type}, {processor.runtime.name}"
+    return NetworkCost(graph.name, processor.name, None, peak, tuple(layers), quality)
+
+
+def _sum(costs: Sequence[Cost]) -> Cost:
+    """An operator with the normalisation that is started after it."""
+    first = costs[0]
+    if len(costs) == 1:
+        return first
+    latency_s = sum(cost.latency_s for cost in costs)
+    return replace(
+        first,
+        energy_pj=sum(cost.energy_pj for cost in costs),
+        latency_cycles=sum(cost.latency_cycles for cost in costs),
+        latency_s=latency_s,
+        utilisation=first.utilisation * first.latency_s / latency_s if latency_s else 0.0,
+        energy_breakdown_pj={
+            part: sum(cost.energy_breakdown_pj[part] for cost in costs) for part in first.energy_breakdown_pj
+        },
+    )
 
 
 def _on_one(

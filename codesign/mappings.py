@@ -68,9 +68,9 @@ def costs(
         raise DocumentError([f"{path}: no layer {name!r} (layers: {', '.join(known)})" for name in missing])
     if accelerators is None:
         if document.datasheet is not None:
-            accelerators = [catalog.load(Path(path).parent / document.datasheet)]
+            accelerators = [catalog.load_spatial(Path(path).parent / document.datasheet)]
         elif document.accelerator in catalog.names():
-            accelerators = [catalog.load(document.accelerator)]
+            accelerators = [catalog.load_spatial(document.accelerator)]
         else:
             text = f"accelerator {document.accelerator!r} is not in the catalog: give its datasheet with --on"
             raise DocumentError([f"{path}: {text}"])

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from accelerators import catalog
 from accelerators.documents import parse, read
+from accelerators.processors import datasheet as processors
 from accelerators.spatial import constraint_files, datasheet, mapping_file
 from codesign.experiments import sheet
 
@@ -33,8 +34,8 @@ def errors(schema: dict[str, Any], data: Any) -> list[str]:
     return [f"{list(e.absolute_path)}: {e.message}" for e in Draft202012Validator(schema).iter_errors(data)]
 
 
-@pytest.mark.parametrize("name", catalog.names())
-def test_datasheets_of_the_catalog(name: str) -> None:
+@pytest.mark.parametrize("name", catalog.names("spatial"))
+def test_datasheets_of_spatial_accelerators(name: str) -> None:
     assert errors(datasheet.schema(), catalog.document(name).data) == []
 
 
@@ -61,3 +62,8 @@ def test_what_is_wrong_is_refused() -> None:
     assert errors(datasheet.schema(), {**data, "clock": [1]})
     assert errors(sheet.schema(), parse("{name: a, hardware: {}}").data)
     assert errors(mapping_file.schema(), parse(MAPPINGS.replace("version: 1", "version: 2")).data)
+
+
+@pytest.mark.parametrize("name", catalog.names("processor"))
+def test_datasheets_of_processors(name: str) -> None:
+    assert errors(processors.schema(), catalog.document(name).data) == []

@@ -8,22 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from accelerators.documents import Document, DocumentError, parse, read
+from accelerators.processors import datasheet as processors
+from accelerators.processors.processor import Processor
 from accelerators.spatial import datasheet as spatial
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.suggestions import did_you_mean
 
 _FOLDER = Path(__file__).parent
 
+#: A piece of hardware of any kind.
+Hardware = SpatialAccelerator | Processor
 #: How a datasheet becomes hardware, by its ``kind``.
-KINDS: Mapping[str, Callable[[Document], SpatialAccelerator]] = {"spatial": spatial.load}
+KINDS: Mapping[str, Callable[[Document], Hardware]] = {"spatial": spatial.load, "processor": processors.load}
 
 
-def names() -> tuple[str, ...]:
-    """Names of the catalog, in alphabetical order."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+def names(kind: str = "*") -> tuple[str, ...]:
+    """Names of the catalog in alphabetical order, all or those of a kind (one of :data:`KINDS`)."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob(f"{kind}/*.yaml")))
 
 
-def load(name_or_path: str | Path) -> SpatialAccelerator:
+def load(name_or_path: str | Path) -> Hardware:
     """Hardware by catalog name, or from a YAML file.
 
     Raises :class:`~accelerators.documents.DocumentError` for an unknown name (with suggestions) and for everything that
@@ -41,21 +45,29 @@ def load(name_or_path: str | Path) -> SpatialAccelerator:
 
 
 @cache
-def _from_catalog(name: str) -> SpatialAccelerator:
+def _from_catalog(name: str) -> Hardware:
     return from_document(document(name))
 
 
 def document(name: str) -> Document:
     """The datasheet of a catalog name as plain data."""
-    return read(_FOLDER / f"{name}.yaml")
+    return read(next(_FOLDER.glob(f"*/{name}.yaml")))
 
 
-def from_text(text: str, name: str = "<text>") -> SpatialAccelerator:
+def load_spatial(name_or_path: str | Path) -> SpatialAccelerator:
+    """A spatial accelerator, see :func:`load`; raises DocumentError for hardware of another kind, too."""
+    found = load(name_or_path)
+    if not isinstance(found, SpatialAccelerator):
+        raise DocumentError([f"{name_or_path}: must be a spatial accelerator (got a {type(found).__name__.lower()})"])
+    return found
+
+
+def from_text(text: str, name: str = "<text>") -> Hardware:
     """Hardware from the text of a datasheet."""
     return from_document(parse(text, name))
 
 
-def from_document(document: Document) -> SpatialAccelerator:
+def from_document(document: Document) -> Hardware:
     """Hardware from a parsed datasheet, whatever its kind."""
     kind: Any = document.data.get("kind", "spatial") if isinstance(document.data, dict) else "spatial"
     if not isinstance(kind, str) or kind not in KINDS:

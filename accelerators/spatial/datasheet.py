@@ -31,7 +31,21 @@ from pydantic import BeforeValidator, Field
 
 from accelerators import technology
 from accelerators.documents import Document, DocumentError, Path_, StrictModel, json_schema
-from accelerators.fields import FROM_TECHNOLOGY, AccessEnergy, Area, Capacity, Clock, Energy, Leakage, Node, Rate, Width
+from accelerators.fields import (
+    FLOAT_BITS,
+    FROM_TECHNOLOGY,
+    AccessEnergy,
+    Area,
+    Capacity,
+    Clock,
+    Energy,
+    Leakage,
+    Node,
+    NumberType,
+    Rate,
+    Width,
+    type_bits,
+)
 from accelerators.operators import ROLES, Role
 from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
 from accelerators.spatial.constraints import Constraints, LevelConstraint, SpatialConstraint
@@ -40,7 +54,6 @@ from accelerators.technology import TechnologyError
 
 #: Dimensions of all operators that the program builds; further ones of streaming operators are D6, D7, ..
 _DIM = re.compile(r"[NGKCPQRS]|D[0-9]+")
-_FLOAT_BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "tf32": 19, "fp8_e4m3": 8, "fp8_e5m2": 8}
 _MOST_MACS = 10_000_000
 
 
@@ -63,24 +76,8 @@ def _words(value: object) -> object:
     return value
 
 
-def _number_type(value: object) -> object:
-    if (
-        isinstance(value, str)
-        and value not in _FLOAT_BITS
-        and not re.fullmatch(r"u?int([1-9]|[1-5][0-9]|6[0-4])", value)
-    ):
-        raise ValueError(f"must be int1 to int64 or one of {', '.join(_FLOAT_BITS)}")
-    return value
-
-
 Dim = Annotated[str, BeforeValidator(_dimension, json_schema_input_type=str)]
-NumberType = Annotated[str, BeforeValidator(_number_type, json_schema_input_type=str)]
 Factor = Annotated[int, Field(ge=1)]
-
-
-def type_bits(name: str) -> int:
-    """Width of a number type such as int8 or bf16."""
-    return _FLOAT_BITS[name] if name in _FLOAT_BITS else int(name.lstrip("uint"))
 
 
 class AxisSheet(StrictModel):
@@ -469,7 +466,7 @@ class _Builder:
     def compute(self) -> Compute:
         sheet, node = self.sheet.compute, self.sheet.node
         weights, inputs = sheet.weights or sheet.type, sheet.inputs or sheet.type
-        is_float = sheet.type in _FLOAT_BITS
+        is_float = sheet.type in FLOAT_BITS
         accumulator = sheet.accumulator or ("fp32" if is_float else "int32")
         energy, area, leakage, add_energy = sheet.energy, sheet.area, sheet.leakage, sheet.add_energy
         adder_area = adder_leakage = 0.0
@@ -516,5 +513,4 @@ __all__ = [
     "load",
     "misfits",
     "schema",
-    "type_bits",
 ]

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--pad", action="store_true", help="let mappings pad bounds that the array does not divide")
     pad: bool = parser.parse_args(arguments).pad
-    hardware = [three_levels(), five_levels(), tpu_like(), *map(catalog.load, _CATALOG)]
+    hardware = [three_levels(), five_levels(), tpu_like(), *map(catalog.load_spatial, _CATALOG)]
     rows: list[tuple[str, ...]] = []
     missed: list[str] = []
     for accelerator in hardware:

@@ -77,8 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     hardware = {
         "tpu_like": tpu_like(),
         "16x16": three_levels(),
-        "eyeriss": catalog.load("eyeriss"),
-        "nvdla_256": catalog.load("nvdla_256"),
+        "eyeriss": catalog.load_spatial("eyeriss"),
+        "nvdla_256": catalog.load_spatial("nvdla_256"),
     }
     for accelerator in hardware.values():
         prove(accelerator, matmul(P=4, K=8, C=8), objective, bypass=False)

@@ -52,7 +52,11 @@ _DEFAULT_TARGET = 0.010, 0.01
 
 def accelerators() -> dict[str, SpatialAccelerator]:
     """The three accelerators by name."""
-    return {"16x16": three_levels("16x16"), "eyeriss": catalog.load("eyeriss"), "nvdla_256": catalog.load("nvdla_256")}
+    return {
+        "16x16": three_levels("16x16"),
+        "eyeriss": catalog.load_spatial("eyeriss"),
+        "nvdla_256": catalog.load_spatial("nvdla_256"),
+    }
 
 
 def distinct_layers(name: str) -> dict[str, Operator]:

@@ -16,6 +16,7 @@ from accelerators import catalog
 from accelerators.costs import Cost, Infeasible, InfeasibleError
 from accelerators.documents import Document
 from accelerators.operators import Operator
+from accelerators.spatial import datasheet as spatial_datasheet
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.model import evaluate_packed
 from accelerators.spatial.streaming import stream
@@ -172,7 +173,7 @@ def datasheet(name: str, dram: bool) -> dict[str, Any]:
 
 def accelerator_of(data: dict[str, Any]) -> SpatialAccelerator:
     """The accelerator of a datasheet."""
-    return catalog.from_document(Document(str(data["name"]), data))
+    return spatial_datasheet.load(Document(str(data["name"]), data))
 
 
 def evaluated(data: dict[str, Any], arm: Arm) -> float:

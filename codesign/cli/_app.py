@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ from rich.console import Console
 from codesign.files import write_whole
 
 if TYPE_CHECKING:
+    from accelerators.catalog import Hardware
     from accelerators.spatial.architecture import SpatialAccelerator
 
 
@@ -117,20 +118,33 @@ def numbers_of(option: str, pairs: Iterable[str] | None) -> dict[str, int]:
     return numbers
 
 
-def accelerators_of(names: Sequence[str]) -> list[SpatialAccelerator]:
+def hardware_of(names: Sequence[str]) -> list[Hardware]:
+    """Hardware of any kind; raises DocumentError for all names at once."""
     from accelerators import catalog
+
+    return _loaded(names, catalog.load)
+
+
+def accelerators_of(names: Sequence[str]) -> list[SpatialAccelerator]:
+    """Spatial accelerators, the hardware that has mappings."""
+    from accelerators import catalog
+
+    return _loaded(names, catalog.load_spatial)
+
+
+def _loaded(names: Sequence[str], load: Callable[[str], Any]) -> list[Any]:
     from accelerators.documents import DocumentError
 
-    loaded: list[SpatialAccelerator] = []
+    loaded: list[Any] = []
     problems: list[str] = []
     for name in names:
         try:
-            loaded.append(catalog.load(name))
+            loaded.append(load(name))
         except DocumentError as error:
             problems += error.problems
     if problems:
         raise DocumentError(problems)
-    labels = [accelerator.name for accelerator in loaded]
+    labels = [hardware.name for hardware in loaded]
     for label in labels:
         if labels.count(label) > 1:
             raise RefusedError(f"candidates must have different names (got {label} twice)")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
-from codesign.cli._app import RefusedError, accelerators_of, app, console_of
+from codesign.cli._app import RefusedError, app, console_of, hardware_of
 from codesign.reports.tables import si
+
+if TYPE_CHECKING:
+    from accelerators.processors.processor import Processor
 
 
 @app.command("list")
@@ -22,16 +26,22 @@ def list_things(
     table = Table(box=None)
     if what == "accelerators":
         from accelerators import catalog
+        from accelerators.processors.processor import Processor
 
-        for column in ("name", "MACs", "on-chip", "clock", "node"):
-            table.add_column(column, justify="left" if column == "name" else "right")
+        for column in ("name", "kind", "peak", "on-chip", "clock", "node"):
+            table.add_column(column, justify="left" if column in ("name", "kind") else "right")
         table.add_column("description")
-        for name in catalog.names():
-            a = catalog.load(name)
-            node = f"{a.node_nm:g} nm" if a.node_nm else ""
-            table.add_row(
-                name, str(a.macs), f"{a.on_chip_bytes / 1024:.4g} kB", f"{a.clock_hz / 1e6:g} MHz", node, a.description
-            )
+        hardware = [catalog.load(name) for name in catalog.names()]
+        for a in sorted(hardware, key=lambda a: (isinstance(a, Processor), a.name)):
+            clock = f"{a.clock_hz / 1e6:g} MHz"
+            if isinstance(a, Processor):
+                cached = sum(cache.capacity_bytes for cache in a.caches) / 1024
+                row = ("processor", f"{si(a.type.peak_ops_per_s)}OP/s", f"{cached:.4g} kB", clock, "")
+            else:
+                node = f"{a.node_nm:g} nm" if a.node_nm else ""
+                peak = f"{si(2 * a.macs * a.clock_hz)}OP/s"
+                row = ("spatial", peak, f"{a.on_chip_bytes / 1024:.4g} kB", clock, node)
+            table.add_row(a.name, *row, a.description)
     elif what == "networks":
         from codesign.networks import ZOO
 
@@ -66,8 +76,13 @@ def list_things(
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="an accelerator: name from the catalog or .yaml file")]) -> None:
     """Show an accelerator: what was read, what came from the technology tables, area and leakage."""
-    accelerator = accelerators_of([name])[0]
+    from accelerators.processors.processor import Processor
+
+    accelerator = hardware_of([name])[0]
     console = console_of()
+    if isinstance(accelerator, Processor):
+        _show_processor(console, accelerator)
+        return
     console.print(f"{accelerator.name}: {accelerator.description}".rstrip(": "), markup=False, highlight=False)
     if accelerator.source:
         console.print(f"source: {accelerator.source}", markup=False, highlight=False)
@@ -121,16 +136,54 @@ def show(name: Annotated[str, typer.Argument(help="an accelerator: name from the
         console.print(f"MAC: {compute.source}", markup=False, highlight=False)
 
 
+def _show_processor(console: Console, processor: Processor) -> None:
+    console.print(f"{processor.name}: {processor.description}".rstrip(": "), markup=False, highlight=False)
+    if processor.source:
+        console.print(f"source: {processor.source}", markup=False, highlight=False)
+    flash = "" if processor.flash_bytes is None else f", flash {processor.flash_bytes / 1024:.6g} kB"
+    console.print(
+        f"{processor.cores} cores at {processor.clock_hz / 1e6:g} MHz, memory {processor.ram_bytes / 2**20:.4g} MB"
+        f"{flash}, {processor.idle_w:g} W idle, {processor.load_w:g} W at work",
+        highlight=False,
+    )
+    table = Table(box=None)
+    for column in ("", "peak or bandwidth", "lanes or capacity", "operations per byte at the ridge"):
+        table.add_column(column)
+    for arithmetic in processor.arithmetic:
+        table.add_row(arithmetic.type, f"{si(arithmetic.peak_ops_per_s)}OP/s", str(arithmetic.lanes), "")
+    peak = processor.type.peak_ops_per_s
+    memories = [("RAM", processor.ram_bandwidth_bytes_per_s, processor.ram_bytes)]
+    memories += [(cache.name, cache.bandwidth_bytes_per_s, cache.capacity_bytes) for cache in processor.caches]
+    for name, rate, capacity in memories:
+        table.add_row(name, f"{si(rate)}B/s", f"{capacity / 1024:.6g} kB", f"{peak / rate:.3g}")
+    console.print(table)
+    runtime = processor.runtime
+    said = [
+        f"starts an operator in {si(runtime.dispatch_s)}s" + (", ahead of time" if runtime.asynchronous else ""),
+        f"batch normalisation {'folded' if runtime.folds_batch_norm else 'by itself'}",
+        f"elementwise operators {'fused' if runtime.fuses_elementwise else 'by themselves'}",
+        f"unreachable operators {'dropped' if runtime.drops_unreachable else 'executed'}",
+        f"operators on zeros {'folded' if runtime.folds_zero_inputs else 'executed'}",
+    ]
+    console.print(f"runtime {runtime.name}: {'; '.join(said)}", markup=False, highlight=False)
+    if runtime.source:
+        console.print(f"runtime: {runtime.source}", markup=False, highlight=False)
+
+
 @app.command()
 def schema(
-    what: Annotated[str, typer.Argument(help="accelerator, experiment, mappings or constraints")] = "accelerator",
+    what: Annotated[
+        str, typer.Argument(help="accelerator, processor, experiment, mappings or constraints")
+    ] = "accelerator",
 ) -> None:
     """Print the JSON schema of a kind of file, for editors."""
+    from accelerators.processors import datasheet as processors
     from accelerators.spatial import constraint_files, datasheet, mapping_file
     from codesign.experiments import sheet
 
     schemas = {
         "accelerator": datasheet.schema,
+        "processor": processors.schema,
         "experiment": sheet.schema,
         "mappings": mapping_file.schema,
         "constraints": constraint_files.schema,

@@ -22,10 +22,10 @@ from codesign.cli._app import (
     Restriction,
     Seed,
     SetOption,
-    accelerators_of,
     app,
     console_of,
     datasheet_path,
+    hardware_of,
     mapper_of_name,
     network_of,
     objective_of,
@@ -67,7 +67,7 @@ def evaluate(
 ) -> None:
     """Energy, latency, EDP, utilisation and bottleneck of a network on candidate accelerators."""
     graph = network_of(network, batch, options, dimensions, allow_unknown)
-    candidates = accelerators_of(on)
+    candidates = hardware_of(on)
     if together and (objective != "edp" or mapper):
         raise RefusedError("--together minimises the EDP with the optimal mapper: leave out --objective and --mapper")
     for path in (json_file, csv_file):

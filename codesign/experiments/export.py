@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from accelerators import catalog
 from accelerators.costs import Cost, Infeasible
 from accelerators.documents import Document, DocumentError
 from accelerators.operators import Operator
+from accelerators.spatial import datasheet as spatial_datasheet
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.units import UNITS, split_unit
 from codesign.evaluation import layer_costs
@@ -280,7 +280,7 @@ def _networks(folder: Path, sheet: ExperimentSheet, beside: Path) -> list[Networ
 def _layers_of(
     folder: Path, candidate: Record, sheet: ExperimentSheet, networks: Sequence[Network]
 ) -> Iterator[Record]:
-    accelerator = catalog.from_document(Document(candidate["digest"], candidate["datasheet"]))
+    accelerator = spatial_datasheet.load(Document(candidate["digest"], candidate["datasheet"]))
     # The ledger has them in this order; names may be those of several layers.
     operators = dict.fromkeys(operator for network in networks for operator in network.unique() if not operator.passes)
     if [str(operator) for operator in operators] != [saved["operator"] for saved in candidate["layers"]]:

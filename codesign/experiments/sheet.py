@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from accelerators import catalog
 from accelerators.documents import Document, DocumentError, Path_, StrictModel, json_schema, parse, read, read_text
 from accelerators.fields import AreaLimit, Capacity, Power, Rate
+from accelerators.spatial import datasheet
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.suggestions import did_you_mean
 from accelerators.units import split_unit
@@ -418,7 +419,7 @@ class _Resolver:
     def accelerator(self, path: Path_, name: str | None) -> SpatialAccelerator | None:
         if name is None:
             return None
-        known = catalog.names()
+        known = catalog.names("spatial")
         if name not in known and not name.endswith((".yaml", ".yml")):
             rule = (
                 f"unknown accelerator {name!r}{did_you_mean(name, known)} (known: {', '.join(known)}, or a .yaml file)"
@@ -428,7 +429,7 @@ class _Resolver:
         if name not in known:
             self.note(self.path_of(name))
         try:
-            return catalog.load(self.path_of(name))
+            return catalog.load_spatial(self.path_of(name))
         except DocumentError as error:
             for problem in error.problems:
                 self.problem(path, problem)
@@ -451,7 +452,7 @@ class _Resolver:
         at: Path_ = ("hardware", "design")
         places = {path[len(at) :]: place for path, place in self.document.places.items() if path[: len(at)] == at}
         try:
-            fixed[catalog.from_document(Document(self.document.name, data, places)).name] = data
+            fixed[datasheet.load(Document(self.document.name, data, places)).name] = data
         except DocumentError as error:
             self.problems += error.problems
 
@@ -481,10 +482,10 @@ class _Resolver:
             if like is None or hardware.budget.like is None:
                 self.problem(("hardware", "budget"), "the naas space needs the accelerator that it is like (like: ..)")
                 return None
-            datasheet = self.datasheet(("hardware", "budget", "like"), hardware.budget.like)
-            assert datasheet is not None
+            known = self.datasheet(("hardware", "budget", "like"), hardware.budget.like)
+            assert known is not None
             try:
-                design = naas.naas_design(datasheet, like, budget)
+                design = naas.naas_design(known, like, budget)
             except ValueError as error:
                 self.problem(("hardware", "budget"), str(error))
                 return None

@@ -25,8 +25,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from accelerators import catalog
 from accelerators.documents import Document
+from accelerators.spatial import datasheet as spatial_datasheet
 from codesign.experiments.candidates import Record, evaluate_candidate
 from codesign.experiments.sheet import is_address, load_network
 from codesign.networks import Network
@@ -58,7 +58,7 @@ def _network_of(specification: str) -> Network:
 def evaluate_task(task: Record) -> Record:
     """Evaluate a candidate: ``datasheet``, ``networks`` (specifications) and ``settings`` as plain data."""
     start = time.perf_counter()
-    accelerator = catalog.from_document(Document("candidate", task["datasheet"]))
+    accelerator = spatial_datasheet.load(Document("candidate", task["datasheet"]))
     graphs = [_network_of(json.dumps(specification, sort_keys=True)) for specification in task["networks"]]
     try:
         result = evaluate_candidate(accelerator, graphs, **task["settings"])

@@ -513,7 +513,7 @@ class Importer:
     def _batch_norm(self, node: Any) -> None:
         tensor, scale, shift = node.input[:3]
         if tensor in self.maker and self._alone(tensor):
-            self.network.add_parameters(self.maker[tensor], self._count(self._roots(scale) | self._roots(shift)))
+            self.network.add_parameters(self.maker[tensor], self._count(self._roots(scale) | self._roots(shift)), True)
             self.biased.add(self.maker[tensor])
             self._alias(node, tensor, fold_on=True)
         else:

@@ -120,7 +120,7 @@ class Builder:
             stride=strides, dilation=dilations,
         )  # fmt: skip
         parameters = operator.weight_words + K * (not bn if bias is None else bias) + 2 * K * bn
-        y = self._add(name, operator, {"inputs": x}, (K, P, Q), parameters)
+        y = self._add(name, operator, {"inputs": x}, (K, P, Q), parameters, bn)
         return self.activation(y, f"{name}.{activation}", activation) if activation else y
 
     def conv_transpose(self, x: Value, name: str, *, K: int, kernel: Pair, stride: Pair, bias: bool = True) -> Value:
@@ -275,9 +275,16 @@ class Builder:
         return self._add(name, pointwise(kind, shapes[0], shapes), named, values[0].shape)
 
     def _add(
-        self, name: str, operator: Operator, operands: dict[str, Value], shape: tuple[int, ...], parameters: int = 0
+        self,
+        name: str,
+        operator: Operator,
+        operands: dict[str, Value],
+        shape: tuple[int, ...],
+        parameters: int = 0,
+        batch_norm: bool = False,
     ) -> Value:
-        self.network.add(name, operator, {tensor: v.sources for tensor, v in operands.items()}, parameters)
+        sources = {tensor: v.sources for tensor, v in operands.items()}
+        self.network.add(name, operator, sources, parameters, batch_norm)
         return Value(shape, (name,))
 
     def _image(self, x: Value, name: str) -> tuple[int, int, int]:

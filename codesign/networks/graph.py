@@ -13,7 +13,7 @@ from accelerators.suggestions import did_you_mean
 
 #: Kinds of operators that only move words, or that mix elements (pooling): they cannot run on a producer's output
 #: element by element, although they take one pass like an elementwise operation does.
-MOVEMENT = frozenset({"pool", "embedding", "gather", "pad", "permute", "reduce", "resize", "scan", "unknown"})
+MOVEMENT = frozenset({"zero", "pool", "embedding", "gather", "pad", "permute", "reduce", "resize", "scan", "unknown"})
 
 
 class NetworkError(ValueError):
@@ -22,11 +22,15 @@ class NetworkError(ValueError):
 
 @dataclass(frozen=True)
 class Layer:
-    """A node of a network: what it is called, what it computes, how many trained values belong to it."""
+    """A node of a network: what it is called, what it computes, how many trained values belong to it.
+
+    ``batch_norm``: a batch normalisation follows, which most runtimes fold into the operator.
+    """
 
     name: str
     operator: Operator
     parameters: int = 0
+    batch_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,12 @@ class Network:
         self.warnings: list[str] = []
 
     def add(
-        self, name: str, operator: Operator, operands: Mapping[str, Iterable[str]] | None = None, parameters: int = 0
+        self,
+        name: str,
+        operator: Operator,
+        operands: Mapping[str, Iterable[str]] | None = None,
+        parameters: int = 0,
+        batch_norm: bool = False,
     ) -> None:
         """Add a layer that reads the outputs of earlier layers.
 
@@ -72,19 +81,20 @@ class Network:
             for producer in layers:
                 if producer not in self.graph:
                     raise NetworkError(f"{self.name}: layer {name!r} reads {producer!r}, which is no earlier layer")
-        self.graph.add_node(name, operator=operator, parameters=parameters, operands=sources)
+        self.graph.add_node(name, operator=operator, parameters=parameters, operands=sources, batch_norm=batch_norm)
         for layers in sources.values():
             self.graph.add_edges_from((producer, name) for producer in layers)
 
-    def add_parameters(self, name: str, count: int) -> None:
-        """Count further trained values for a layer (a bias or normalisation folded into it)."""
+    def add_parameters(self, name: str, count: int, batch_norm: bool = False) -> None:
+        """Count further trained values for a layer: a bias, or a batch normalisation that follows it."""
         self.layer(name)
         self.graph.nodes[name]["parameters"] += count
+        self.graph.nodes[name]["batch_norm"] |= batch_norm
 
     def __iter__(self) -> Iterator[Layer]:
         """The layers in topological order; ties go to the one that was added first."""
         for name, node in self.graph.nodes.items():
-            yield Layer(name, node["operator"], node["parameters"])
+            yield Layer(name, node["operator"], node["parameters"], node["batch_norm"])
 
     def __len__(self) -> int:
         return len(self.graph)
@@ -97,7 +107,7 @@ class Network:
         if name not in self.graph:
             raise NetworkError(f"{self.name} has no layer {name!r}{did_you_mean(name, self.graph)}")
         node = self.graph.nodes[name]
-        return Layer(name, node["operator"], node["parameters"])
+        return Layer(name, node["operator"], node["parameters"], node["batch_norm"])
 
     def operands(self, name: str) -> dict[str, tuple[str, ...]]:
         """Producers of each input tensor of a layer; a tensor from outside the network has none."""

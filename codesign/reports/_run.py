@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from accelerators import catalog
 from accelerators.costs import Cost, Infeasible, InfeasibleError
 from accelerators.documents import Document, DocumentError, parse
 from accelerators.operators import Operator
+from accelerators.spatial import datasheet as spatial_datasheet
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.mapping import Mapping as LoopNest
 from accelerators.spatial.mapping import MappingError
@@ -317,7 +317,7 @@ def _networks(sheet: ExperimentSheet | None, folders: Sequence[Path]) -> tuple[l
 
 def _design(title: str, ledger: Ledger, point: Point, candidate: Candidate, graphs: Sequence[Network]) -> Design:
     record = ledger.candidate(point.index, candidate.digest)
-    accelerator = catalog.from_document(Document(title, record["datasheet"]))
+    accelerator = spatial_datasheet.load(Document(title, record["datasheet"]))
     design = Design(title, candidate, record["datasheet"], accelerator, record["networks"])
     if graphs:
         try:

@@ -39,7 +39,7 @@ def summary_table(result: Evaluation) -> Table:
     for cost in result.results:
         energy, latency, edp = cost.energy_pj, cost.latency_s, cost.edp_js
         if energy is None or latency is None or edp is None:
-            table.add_row(cost.hardware, *["-"] * 6, f"{cost.area_mm2:.4g}", f"{len(cost.problems)} layers cannot run")
+            table.add_row(cost.hardware, *["-"] * 6, _area(cost.area_mm2), f"{len(cost.problems)} layers cannot run")
             continue
         table.add_row(
             cost.hardware,
@@ -49,10 +49,14 @@ def summary_table(result: Evaluation) -> Table:
             percent(cost.utilisation),
             f"{energy / cost.macs:.3g}" if cost.macs else "",
             f"{1 / latency:.4g}" if latency else "",
-            f"{cost.area_mm2:.4g}",
+            _area(cost.area_mm2),
             cost.bottleneck or "",
         )
     return table
+
+
+def _area(area_mm2: float | None) -> str:
+    return "" if area_mm2 is None else f"{area_mm2:.4g}"
 
 
 def layer_table(network_cost: NetworkCost) -> Table:

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelerators import catalog
 from accelerators.costs import Infeasible
 from accelerators.documents import Document, DocumentError, Path_
+from accelerators.spatial import datasheet as spatial_datasheet
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.suggestions import did_you_mean
 from accelerators.units import UNITS, split_unit
@@ -229,7 +229,7 @@ class HardwareSpace:
         data.setdefault("name", f"{self.name}_{digest(data)}")
         places = {path[len(self._at) :]: place for path, place in self._document.places.items()}
         try:
-            accelerator = catalog.from_document(Document(self._document.name, data, places))
+            accelerator = spatial_datasheet.load(Document(self._document.name, data, places))
         except DocumentError as error:
             return Infeasible("datasheet", error.problems[0].partition(": ")[2], {"problems": error.problems})
         return self.budget.excess(accelerator) or Design(values, data, accelerator)

@@ -92,7 +92,8 @@ OPERATORS = {
     "one multiplication": conv2d(K=1, C=1, P=1, Q=1, R=1, S=1),
 }
 
-each = pytest.mark.parametrize("name", catalog.names())
+NAMES = catalog.names("spatial")
+each = pytest.mark.parametrize("name", NAMES)
 
 
 @cache
@@ -107,7 +108,7 @@ def instances(accelerator: SpatialAccelerator) -> dict[str, int]:
 
 
 def test_every_published_design_is_there():
-    assert set(PUBLISHED) == set(catalog.names())
+    assert set(PUBLISHED) == set(catalog.names("spatial"))
 
 
 @each
@@ -121,14 +122,14 @@ def test_name_and_sources(name):
     for level in accelerator.levels:
         # The technology tables add their own source behind the datasheet's.
         assert level.source.split("; not given:")[0].split("; energy:")[0].strip(), level.name
-    text = (Path(catalog.__file__).parent / f"{name}.yaml").read_text()
+    text = (Path(catalog.__file__).parent / "spatial" / f"{name}.yaml").read_text()
     assert any(word in text for word in ("published", "inferred", "assumed"))
 
 
 @each
 def test_every_level_that_leaves_a_bandwidth_unlimited_says_so(name):
     accelerator = catalog.load(name)
-    text = (Path(catalog.__file__).parent / f"{name}.yaml").read_text()
+    text = (Path(catalog.__file__).parent / "spatial" / f"{name}.yaml").read_text()
     unlimited = [
         level.name
         for level in accelerator.levels
@@ -176,7 +177,7 @@ def test_area(name):
 
 @pytest.mark.parametrize(("macs", "published"), [(64, 0.91), (256, 1.7), (1024, 3.0), (2048, 5.5)])
 def test_area_of_nvdla_at_28_nm(macs, published):
-    text = (Path(catalog.__file__).parent / f"nvdla_{macs}.yaml").read_text()
+    text = (Path(catalog.__file__).parent / "spatial" / f"nvdla_{macs}.yaml").read_text()
     assert "node: 16 nm" in text
     accelerator = catalog.from_text(text.replace("node: 16 nm", "node: 28 nm"))
     assert LEAST_AREA * published < accelerator.area_mm2 < published
@@ -208,12 +209,12 @@ def energy_on_chip(cost: Cost) -> float:
     return cost.energy_pj - cost.energy_breakdown_pj["DRAM"]
 
 
-@pytest.mark.parametrize("name", [n for n in catalog.names() if n not in ("eyeriss", "tpu_v1", "edge_tpu")])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("eyeriss", "tpu_v1", "edge_tpu")])
 def test_powers_of_two_fill_the_array(name):
     assert compute_utilisation(name, OPERATORS["3x3"]) == 1
 
 
-@pytest.mark.parametrize("name", [n for n in catalog.names() if n not in ("eyeriss", "shidiannao", "nvdla_64")])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("eyeriss", "shidiannao", "nvdla_64")])
 def test_depthwise_leaves_arrays_over_channels_empty(name):
     assert compute_utilisation(name, OPERATORS["depthwise"]) < 0.05
 

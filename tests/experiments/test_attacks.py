@@ -142,7 +142,11 @@ def test_wrong_experiments_get_place_rule_and_value(old: str, new: str, expected
         ("clock: 200 MHz", "clock: {from: 0, to: 1e308, step: 1e-308}", "clock: must have at most 1e+12 steps"),
         ("clock: 200 MHz", "clock: {from: -1e308, to: 1e308, step: 1}", "clock: must have at most 1e+12 steps"),
         ("clock: 200 MHz", "clock: {from: 1, to: '1e999'}", "clock: must be finite (got '1e999')"),
-        ("fanout: {x: {size: 8, unroll: [K]}, y", "fanout: {search: {pes: {from: 8, to: '1e999'}}}, x: {y", "must be finite"),
+        (
+            "fanout: {x: {size: 8, unroll: [K]}, y",
+            "fanout: {search: {pes: {from: 8, to: '1e999'}}}, x: {y",
+            "must be finite",
+        ),
         ("fanout: {x: {size: 8, unroll: [K]}, y", "fanout: {search: {unroll: [[K, [C]], P, Q]}}, x: {y", "entries of"),
     ],
 )

@@ -350,7 +350,7 @@ def test_the_winner_as_files_costs_what_the_ledger_says(runs: Callable[[str], Pa
     assert {(str(c.details.mapping), c.latency_cycles, c.energy_pj) for c in costs} == saved
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", catalog.names("spatial"))
 def test_datasheets_survive_as_yaml(name: str) -> None:
     data = dict(catalog.document(name).data)
     text = report._yaml({**data, "description": "no: 'yes' \"1e5\"\n # [x] {y} é\t "})
@@ -541,7 +541,7 @@ def test_missing_libraries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, libr
 # -------------------------------------------------------------------------------------------------- drawings and words
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", catalog.names("spatial"))
 def test_drawings(name: str) -> None:
     accelerator = catalog.load(name)
     root = ElementTree.fromstring(draw(accelerator))

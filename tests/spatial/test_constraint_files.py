@@ -341,7 +341,7 @@ OPERATORS = (
 )
 #: Dataflow: (what stays, the dimensions that it does not have, the accelerators of the catalog that it suits).
 STATIONARY = {
-    "weight_stationary": ("weights", "NPQ", set(catalog.names()) - {"shidiannao"}),
+    "weight_stationary": ("weights", "NPQ", set(catalog.names("spatial")) - {"shidiannao"}),
     "output_stationary": ("outputs", "CRS", {"eyeriss", "shidiannao"}),
     "input_stationary": ("inputs", "K", {"eyeriss"}),
 }
@@ -357,7 +357,7 @@ def test_names() -> None:
         assert rules.sheet.description
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", catalog.names("spatial"))
 @pytest.mark.parametrize("dataflow", SUITS)
 def test_a_dataflow_suits_an_accelerator_or_says_why_not(dataflow: str, name: str) -> None:
     rules = constraint_files.load(dataflow)

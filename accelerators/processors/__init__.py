@@ -1,0 +1,1 @@
+"""Processors: CPUs, GPUs and microcontrollers as rooflines, lookup tables of measured layers, learned predictors."""

@@ -1,0 +1,93 @@
+"""What a processor is: arithmetic, memories, power, and the runtime that starts its operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+#: What operators are to a runtime. Everything with MACs is a convolution, a depthwise one, or a matrix product.
+CLASSES = ("convolution", "depthwise", "matmul", "normalization", "elementwise", "pool", "softmax", "movement")
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """One number type: its width, the peak of the whole processor, and the operations that a core does side by side.
+
+    A multiply-accumulate is two operations.
+    """
+
+    type: str
+    bits: int
+    peak_ops_per_s: float
+    lanes: int
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A cache level, all cores' parts together; ``keeps`` is whether an operator finds there what the last one left."""
+
+    name: str
+    capacity_bytes: float
+    bandwidth_bytes_per_s: float
+    keeps: bool = True
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The software that runs networks on a processor.
+
+    ``dispatch_s`` is what the host takes to start the simplest operator, ``dispatches`` how many times that it is for a
+    class (1 if absent). An ``asynchronous`` runtime starts operators while earlier ones run. ``efficiency`` is the part
+    of the peak that a class reaches with all lanes and cores filled. ``scalar`` classes use no vectors:
+    ``scalar_cycles`` per operation. ``grain`` is the number of elements per core below which an elementwise operator
+    or a pooling gets no further core, ``threads`` the cores that are used at most; without ``divides_pixels`` cores
+    share the channels and images of a convolution only. ``folds_batch_norm`` and ``fuses_elementwise`` say what is
+    merged into the operator before it, ``drops_unreachable`` and ``folds_zero_inputs`` what becomes of dead operators.
+    """
+
+    name: str
+    dispatch_s: float = 0.0
+    dispatches: Mapping[str, float] | None = None
+    asynchronous: bool = False
+    efficiency: Mapping[str, float] | None = None
+    scalar: frozenset[str] = frozenset()
+    scalar_cycles: float = 1.0
+    grain: int = 1
+    threads: int | None = None
+    divides_pixels: bool = True
+    folds_batch_norm: bool = True
+    fuses_elementwise: bool = True
+    drops_unreachable: bool = True
+    folds_zero_inputs: bool = True
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A processor with its runtime.
+
+    ``arithmetic`` has the number types, the default one first; ``caches`` the levels from the outermost inwards.
+    ``tiles`` are the (channels, pixels) of an output that a core computes at once; the best one for a shape is taken.
+    ``ram_bytes`` must hold what a network needs at any moment, ``flash_bytes`` (where there is one) its weights.
+    """
+
+    name: str
+    clock_hz: float
+    cores: int
+    arithmetic: tuple[Arithmetic, ...]
+    caches: tuple[Cache, ...]
+    ram_bytes: float
+    ram_bandwidth_bytes_per_s: float
+    runtime: Runtime
+    tiles: tuple[tuple[int, int], ...]
+    idle_w: float
+    load_w: float
+    flash_bytes: float | None = None
+    description: str = ""
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def type(self) -> Arithmetic:
+        """The number type that networks run in."""
+        return self.arithmetic[0]

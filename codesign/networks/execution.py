@@ -1,0 +1,100 @@
+"""What a processor's runtime makes of a network: the operators that it starts, in order.
+
+Elementwise operators and batch normalisations may run inside the operator before them. Dead operators are of two kinds:
+those that the output does not need, and those whose inputs are constant (zeros, or made of nothing but zeros), whose
+results a runtime may compute ahead of time.
+"""
+
+from __future__ import annotations
+
+import networkx as nx
+
+from accelerators.costs import Infeasible
+from accelerators.operators import normalization
+from accelerators.processors.processor import Processor, Runtime
+from accelerators.processors.roofline import Step
+from codesign.networks.graph import Network
+
+_ZERO = "zero"
+
+
+def live(network: Network, runtime: Runtime) -> list[str]:
+    """Names of the layers that a runtime executes, in order."""
+    graph = network.graph
+    constants = {name for name, node in graph.nodes.items() if node["operator"].kind == _ZERO}
+    if runtime.folds_zero_inputs:
+        for name in graph:
+            if graph.in_degree(name) and all(source in constants for source in graph.predecessors(name)):
+                constants.add(name)
+    if not runtime.drops_unreachable:
+        return [name for name in graph if not (runtime.folds_zero_inputs and name in constants)]
+    # A constant needs nothing to be computed first.
+    needed: nx.DiGraph = nx.DiGraph(graph)
+    needed.remove_edges_from([(source, name) for name in constants for source in graph.predecessors(name)])
+    outputs = [name for name in graph if graph.out_degree(name) == 0]
+    reached = set(outputs).union(*(nx.ancestors(needed, output) for output in outputs))
+    return [name for name in graph if name in reached and name not in constants]
+
+
+def steps(network: Network, runtime: Runtime, bits: int) -> list[Step]:
+    """What is started, one after another, with numbers of ``bits``."""
+    weights_bytes = network.parameters * bits / 8
+    fused = network.fusable() if runtime.fuses_elementwise else {}
+    extra: dict[str, int] = {}
+    found = []
+    kept = live(network, runtime)
+    alive = set(kept)
+    for name in kept:
+        if name in fused and all(producer in alive for producer in fused[name].producers):
+            first = fused[name].producers[0]
+            extra[first] = extra.get(first, 0) + fused[name].reads
+    for name in kept:
+        if name in fused and all(producer in alive for producer in fused[name].producers):
+            continue
+        layer = network.layer(name)
+        found.append(Step(name, layer.operator, extra.get(name, 0), weights_bytes))
+        if layer.batch_norm and not runtime.folds_batch_norm:
+            words = layer.operator.words(layer.operator.output)
+            channels = layer.operator.bound("K") * layer.operator.bound("G")
+            found.append(Step(name, normalization(rows=channels, length=words // channels), 0, weights_bytes))
+    return found
+
+
+def memory_misfit(network: Network, processor: Processor) -> Infeasible | None:
+    """Why a network has no room on a processor, if it has none; the reason names the tensor with which it overflows.
+
+    Layers run in order; a tensor is kept until the last layer that reads it has run. Weights are in flash where there
+    is one, in memory otherwise.
+    """
+    word_bytes = processor.type.bits / 8
+    graph = network.graph
+    weights = 0.0
+    room = processor.ram_bytes if processor.flash_bytes is None else processor.flash_bytes
+    place = "memory" if processor.flash_bytes is None else "flash"
+    for layer in network:
+        weights += layer.parameters * word_bytes
+        if weights > room:
+            text = f"weights of {layer.name}: {weights:.0f} bytes with those before it, {place} has {room:.0f}"
+            return Infeasible("capacity", text, {"layer": layer.name, "tensor": "weights", "bytes": weights})
+    held = weights if processor.flash_bytes is None else 0.0
+    readers = {name: graph.out_degree(name) for name in graph}
+    sizes: dict[str, float] = {}
+    for name in graph:
+        operator = graph.nodes[name]["operator"]
+        sizes[name] = operator.words(operator.output) * word_bytes
+        inputs = 0.0
+        for tensor, sources in graph.nodes[name]["operands"].items():
+            if not sources:
+                inputs += operator.words(operator.tensor(tensor)) * word_bytes
+        needed = held + sum(sizes.values()) + inputs
+        if needed > processor.ram_bytes:
+            text = (
+                f"outputs of {name}: {needed:.0f} bytes with what else is needed then, "
+                f"memory has {processor.ram_bytes:.0f}"
+            )
+            return Infeasible("capacity", text, {"layer": name, "tensor": "outputs", "bytes": needed})
+        for source in graph.predecessors(name):
+            readers[source] -= 1
+            if not readers[source]:
+                sizes.pop(source, None)
+    return None

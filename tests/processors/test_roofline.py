@@ -1,0 +1,310 @@
+"""Rooflines: bounds that no operator beats, traffic that caches save, what a runtime starts."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accelerators import catalog
+from accelerators.documents import DocumentError
+from accelerators.operators import Operator, batched_matmul, conv2d, depthwise, elementwise, matmul, pool2d, softmax
+from accelerators.processors.processor import Processor
+from accelerators.processors.roofline import Step, compute_s, dispatch_s, fill, memory_s, run, traffic_words
+from codesign import evaluation
+from codesign.nas.spaces import nas_bench_201
+from codesign.networks import Builder, Network, load
+from codesign.networks.execution import live, memory_misfit, steps
+
+TINY = """\
+name: tiny
+kind: processor
+clock: 1 GHz
+cores: 2
+compute:
+  fp32: {peak: 16 GOP/s, lanes: 4}
+  int8: {peak: 64 GOP/s, lanes: 16}
+caches:
+  - {name: L2, capacity: 256 kB, bandwidth: 16 GB/s}
+  - {name: L1, capacity: 32 kB, bandwidth: 64 GB/s}
+memory: {capacity: 16 MB, bandwidth: 4 GB/s}
+power: {idle: 1 W, load: 3 W}
+"""
+PROCESSORS = catalog.names("processor")
+#: The table of MIT's TinyML lecture: operations per second, bytes of memory, watts.
+LECTURE = {
+    "gtx_1080ti": (10e12, 11 * 2**30, 250),
+    "core_i9_9900k": (500e9, None, 95),
+    "pixel_1": (50e9, 4 * 2**30, 5),
+    "raspberry_pi_4": (48e9, None, None),
+    "micro_bit": (16e6, 16 * 2**10, 1e-3),
+    "arduino_uno": (4e6, 2 * 2**10, 1e-3),
+}
+
+
+def processor(text: str = TINY) -> Processor:
+    found = catalog.from_text(text)
+    assert isinstance(found, Processor)
+    return found
+
+
+def named(name: str) -> Processor:
+    found = catalog.load(name)
+    assert isinstance(found, Processor)
+    return found
+
+
+operators = st.one_of(
+    st.builds(
+        conv2d,
+        K=st.integers(1, 70),
+        C=st.integers(1, 70),
+        P=st.integers(1, 30),
+        Q=st.integers(1, 30),
+        R=st.sampled_from([1, 3, 5]),
+        S=st.sampled_from([1, 3]),
+        N=st.integers(1, 3),
+        stride=st.sampled_from([1, 2]),
+    ),
+    st.builds(depthwise, G=st.integers(2, 80), P=st.integers(1, 30), Q=st.integers(1, 30), R=st.just(3), S=st.just(3)),
+    st.builds(matmul, P=st.integers(1, 70), K=st.integers(1, 200), C=st.integers(1, 200)),
+    st.builds(batched_matmul, G=st.integers(1, 8), P=st.integers(1, 30), K=st.integers(1, 30), C=st.integers(1, 30)),
+    st.builds(pool2d, K=st.integers(1, 70), P=st.integers(1, 20), Q=st.integers(1, 20), R=st.just(3), S=st.just(3)),
+    st.builds(elementwise, st.integers(1, 5000), operands=st.integers(1, 3)),
+    st.builds(softmax, rows=st.integers(1, 100), length=st.integers(1, 100)),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(operators, st.sampled_from(PROCESSORS))
+def test_no_operator_beats_the_roofline(operator: Operator, name: str) -> None:
+    found = named(name)
+    (cost,) = run(found, [Step("a", operator)])
+    assert cost.latency_s >= 2 * operator.macs / found.type.peak_ops_per_s
+    assert cost.energy_pj == pytest.approx(sum(cost.energy_breakdown_pj.values()))
+    assert found.idle_w * cost.latency_s * 1e12 <= cost.energy_pj * (1 + 1e-9)
+    assert cost.energy_pj <= found.load_w * cost.latency_s * 1e12 * (1 + 1e-9)
+    assert 0 <= cost.utilisation <= 1
+    assert cost.macs == operator.macs
+    # Nothing from memory twice that fits the innermost memory, and everything at least once where nothing is held.
+    words = sum(map(operator.touched_words, operator.tensors))
+    assert sum(traffic_words(operator, math.inf)) == words
+
+
+@settings(max_examples=100, deadline=None)
+@given(operators, st.floats(16, 20_000), st.floats(1, 8))
+def test_a_larger_cache_never_takes_more_traffic(operator: Operator, words: float, more: float) -> None:
+    small, large = traffic_words(operator, words), traffic_words(operator, words * more)
+    assert sum(large) <= sum(small) * (1 + 1e-12)
+    least = [operator.touched_words(tensor) for tensor in operator.tensors]
+    assert all(moved >= each for moved, each in zip(large, least, strict=True))
+
+
+def test_traffic_of_a_product_is_that_of_the_best_square_tiles() -> None:
+    # Hong and Kung (1981): of order 2 n^3 / sqrt(S). With one tensor in place, tiles of 64 x 64 of the outputs stay.
+    operator = matmul(P=512, K=512, C=512)
+    moved = traffic_words(operator, 64 * 64 + 2 * 64 + 1)
+    assert sum(moved) == 2 * 512**3 / 64 + 512**2
+    brute = min(
+        512**3 / k + 512**3 / p + 512**2
+        for k, p in itertools.product([2**i for i in range(10)], repeat=2)
+        if k * p + k + p <= 64 * 64 + 2 * 64 + 1
+    )
+    assert sum(moved) == brute
+
+
+def test_tensors_come_from_where_they_are_held() -> None:
+    found = processor()
+    small = conv2d(K=8, C=8, P=8, Q=8, R=1, S=1)
+    assert memory_s(found, Step("a", small))["RAM"] == 0
+    seconds = memory_s(found, Step("a", small, resident_bytes=2**20))
+    assert seconds["RAM"] == pytest.approx(64 * 4 / 4e9)  # only weights, which are too many for the caches
+    large = elementwise(100_000, kind="relu")
+    assert memory_s(found, Step("a", large))["RAM"] == pytest.approx(2 * 400_000 / 4e9)
+    assert memory_s(found, Step("a", large, extra_words=1000))["RAM"] == pytest.approx(804_000 / 4e9)
+
+
+def test_lanes_and_cores_are_filled_by_channels_and_pixels() -> None:
+    found = processor()
+    assert fill(found, conv2d(K=8, C=3, P=4, Q=4, R=3, S=3)) == 1
+    assert fill(found, conv2d(K=5, C=3, P=4, Q=4, R=3, S=3)) == 5 / 8
+    assert fill(found, conv2d(K=4, C=3, P=1, Q=1, R=3, S=3)) == 1 / 2
+    assert fill(found, depthwise(G=6, P=4, Q=4, R=3, S=3)) == 6 / 8
+    one = replace(found, runtime=replace(found.runtime, threads=1))
+    assert fill(one, conv2d(K=8, C=3, P=4, Q=4, R=3, S=3)) == 1 / 2
+    channels = replace(found, runtime=replace(found.runtime, divides_pixels=False))
+    assert fill(channels, conv2d(K=4, C=3, P=4, Q=4, R=3, S=3)) == 1 / 2
+    assert fill(channels, conv2d(K=4, C=3, P=4, Q=4, R=3, S=3, N=2)) == 1
+
+
+def test_scalar_code_and_grain() -> None:
+    found = processor()
+    pool = pool2d(K=10, P=10, Q=10, R=3, S=3)
+    runtime = replace(found.runtime, scalar=frozenset({"pool"}), scalar_cycles=2.0, grain=100_000)
+    assert compute_s(replace(found, runtime=runtime), pool) == pytest.approx(9000 * 2 / 1e9)
+    assert compute_s(found, pool) == pytest.approx(9000 / 16e9)
+
+
+def test_operators_are_started_ahead_of_time_or_not() -> None:
+    found = processor()
+    work = [Step(str(i), conv2d(K=64, C=64, P=32, Q=32, R=3, S=3)) for i in range(4)]
+    busy = run(found, work[:1])[0].latency_s
+    late = replace(found, runtime=replace(found.runtime, dispatch_s=busy / 2))
+    ahead = replace(late, runtime=replace(late.runtime, asynchronous=True))
+    slow = replace(ahead, runtime=replace(ahead.runtime, dispatch_s=busy * 2))
+    assert sum(cost.latency_s for cost in run(late, work)) == pytest.approx(6 * busy)
+    assert sum(cost.latency_s for cost in run(ahead, work)) == pytest.approx(4.5 * busy)
+    assert sum(cost.latency_s for cost in run(slow, work)) == pytest.approx(9 * busy)
+    assert run(slow, work)[1].bottleneck == "start of operators"
+    sums = replace(late, runtime=replace(late.runtime, fuses_elementwise=False, dispatches={"elementwise": 3}))
+    assert dispatch_s(sums, elementwise(10, operands=4, kind="add")) == pytest.approx(9 * busy / 2)
+
+
+# ------------------------------------------------------------------------------------------------------ the networks
+
+_DEAD = "|none~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|none~0|skip_connect~1|nor_conv_1x1~2|"
+
+
+def test_dead_operators_are_dropped_as_the_runtime_does() -> None:
+    eager = replace(processor().runtime, drops_unreachable=False, folds_zero_inputs=False)
+    network = nas_bench_201.network(_DEAD, cells_per_stage=1)
+    everything = live(network, eager)
+    assert everything == [layer.name for layer in network]
+    drops = live(network, replace(eager, drops_unreachable=True))
+    folds = live(network, replace(eager, drops_unreachable=True, folds_zero_inputs=True))
+    assert set(folds) < set(drops) < set(everything)
+    kinds = {name: network.layer(name).operator.kind for name in everything}
+    assert not any(kinds[name] == "zero" for name in drops)
+    # The 1x1 convolution of a node that is nothing but zeros is executed or folded.
+    lost = [name for name in drops if name not in folds]
+    assert any(kinds[name] == "conv2d" for name in lost)
+
+
+def test_unreachable_operators_are_those_that_no_output_needs() -> None:
+    cut = "|nor_conv_3x3~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|"
+    whole = "|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|"
+    runtime = replace(processor().runtime, folds_zero_inputs=False)
+
+    def convolutions(cell: str) -> int:
+        network = nas_bench_201.network(cell, cells_per_stage=1)
+        return sum(network.layer(name).operator.kind == "conv2d" for name in live(network, runtime))
+
+    # The 3x3 convolution leads to a node of which nothing is used.
+    assert convolutions(cut) == convolutions(whole)
+
+
+def test_batch_normalisation_and_activations_run_by_themselves_or_inside() -> None:
+    b = Builder("net")
+    x = b.conv(b.input(3, 8, 8), "conv", K=8, kernel=3, padding=1, bn=True, activation="relu")
+    b.add("sum", x, b.conv(x, "other", K=8, kernel=1, bn=True))
+    alone = replace(processor().runtime, folds_batch_norm=False, fuses_elementwise=False)
+    assert [(step.layer, step.operator.kind) for step in steps(b.network, alone, 32)] == [
+        ("conv", "conv2d"),
+        ("conv", "normalization"),
+        ("conv.relu", "relu"),
+        ("other", "conv2d"),
+        ("other", "normalization"),
+        ("sum", "add"),
+    ]
+    inside = steps(b.network, processor().runtime, 32)
+    assert [(step.layer, step.extra_words) for step in inside] == [("conv", 0), ("other", 8 * 8 * 8)]
+
+
+def test_a_network_without_room_names_the_tensor() -> None:
+    b = Builder("net")
+    x = b.conv(b.input(1, 16, 16), "conv", K=8, kernel=3, padding=1)
+    b.linear(b.flatten(x), "fc", K=10)
+    found = processor()
+    assert memory_misfit(b.network, found) is None
+    weights = (72 + 8 + 8 * 16 * 16 * 10 + 10) * 4
+    little = memory_misfit(b.network, replace(found, ram_bytes=weights - 1))
+    assert little is not None
+    assert little.message.startswith("weights of fc:")
+    # The image counts with the zeros around it.
+    most = (18 * 18 + 8 * 16 * 16) * 4
+    peak = memory_misfit(b.network, replace(found, ram_bytes=most - 1, flash_bytes=weights))
+    assert peak is not None
+    assert peak.message == f"outputs of conv: {most} bytes with what else is needed then, memory has {most - 1}"
+    assert memory_misfit(b.network, replace(found, ram_bytes=most, flash_bytes=weights)) is None
+    result = evaluation.evaluate(b.network, replace(found, ram_bytes=weights - 1))["tiny"]
+    assert result.energy_pj is None
+    assert result.problems == [f"fc: capacity: {little.message}"]
+
+
+def test_kinds_of_hardware_share_a_table() -> None:
+    result = evaluation.evaluate("ds_cnn", ["raspberry_pi_4", "eyeriss", "micro_bit"])
+    assert [each.hardware for each in result.results] == ["raspberry_pi_4", "eyeriss", "micro_bit"]
+    graph = load("ds_cnn")
+    for each in result.results:
+        assert each.energy_pj
+        assert len(each.layers) == len(graph)
+        assert each.edp_js == pytest.approx(each.energy_pj * 1e-12 * (each.latency_s or 0))
+    assert result["raspberry_pi_4"].area_mm2 is None
+    assert "roofline, fp32, litert" in str(result["raspberry_pi_4"].record()["mappings"])
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_every_processor_of_the_catalog_runs_networks(name: str) -> None:
+    found = named(name)
+    assert found.description
+    assert found.source
+    network: Network = load("ds_cnn")
+    cost = evaluation.on_processor(network, found)
+    if name == "arduino_uno":
+        assert cost.problems
+        return
+    assert not cost.problems
+    assert 0 < (cost.utilisation or 0) <= 1
+    assert (cost.latency_s or 0) >= 2 * network.macs / found.type.peak_ops_per_s
+
+
+@pytest.mark.parametrize("name", LECTURE)
+def test_the_lectures_table(name: str) -> None:
+    peak, memory, watts = LECTURE[name]
+    found = named(name)
+    assert found.type.peak_ops_per_s == peak
+    assert memory in (None, found.ram_bytes)
+    assert watts in (None, found.load_w)
+
+
+# ------------------------------------------------------------------------------------------------------- bad datasheets
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("bandwidth: 4 GB/s", "bandwidth: 0 GB/s", "memory.bandwidth: must be > 0"),
+        ("bandwidth: 16 GB/s", "bandwidth: 0", "caches[0].bandwidth: must be > 0"),
+        ("bandwidth: 16 GB/s", "bandwidth: 2 GB/s", "caches[0].bandwidth: must be at least that of memory"),
+        (
+            "peak: 16 GOP/s",
+            "peak: 7 GOP/s",
+            "fp32.peak: must be at least what the cores give: 2 cores x 4 lanes",
+        ),
+        ("capacity: 32 kB", "capacity: 512 kB", "caches[1].capacity: must be smaller than L2"),
+        ("load: 3 W", "load: 0.5 W", "power.load: must be at least the idle power, 1000 mW (got 500)"),
+        ("cores: 2", "cores: 0", "cores: must be >= 1"),
+        ("fp32:", "fp33:", "compute.fp33: must be int1 to int64 or one of"),
+        ("name: L1", "name: L2", "caches[1].name: must differ from the others"),
+        ("power:", "runtime: litrt\npower:", "runtime: unknown runtime 'litrt': did you mean litert?"),
+        ("power:", "runtime: {dispatch: 1 s, grains: 1}\npower:", "runtime.grains: unknown key: did you mean grain?"),
+        ("clock: 1 GHz", "clock: .nan", "clock: must be finite"),
+    ],
+)
+def test_impossible_rooflines_are_refused(old: str, new: str, expected: str) -> None:
+    assert old in TINY
+    with pytest.raises(DocumentError) as caught:
+        processor(TINY.replace(old, new, 1))
+    assert expected in str(caught.value)
+
+
+def test_runtimes_are_taken_by_name_and_changed() -> None:
+    found = processor(TINY + "runtime: {like: pytorch_cpu, dispatch: 7 us, name: mine}\n")
+    assert found.runtime.name == "mine"
+    assert found.runtime.dispatch_s == pytest.approx(7e-6)
+    assert found.runtime.grain == 32768
+    assert not found.runtime.drops_unreachable
