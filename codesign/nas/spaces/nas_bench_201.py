@@ -6,8 +6,7 @@ six edges runs one of five operators. A cell is written as six codes, positions 
 
     |nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|
 
-Cells are not numbered here: the benchmark numbers them in the order of a shuffled list, so that an index means
-something only together with the benchmark's table, whose rows give the codes.
+The benchmark numbers its cells in the order of a shuffled list; :func:`cells` has them in that order.
 
 The reference implementation runs all six operators, whether their results matter or not, and so do all measurements of
 it. Therefore *dead* operators are part of the graph: those whose output never reaches the output of the network, and
@@ -19,9 +18,14 @@ Layer names are those of the modules of the authors' implementation for a fixed 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
-from typing import SupportsIndex
+from importlib import resources
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
 
 from codesign.nas.spaces._genes import chosen, count
 from codesign.networks import Builder, Network, NetworkError
@@ -35,6 +39,25 @@ EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 
 _NAME = "nas_bench_201"
 _EDGE = re.compile(r"(?P<op>[a-z0-9_]+)~(?P<source>\d+)")
+
+
+@functools.cache
+def cells() -> NDArray[np.uint8]:
+    """The codes of all cells, (15625, 6), in the order of the benchmark's numbers."""
+    return _table("arch")
+
+
+@functools.cache
+def isomorphism_classes() -> NDArray[np.int16]:
+    """A class per cell, (15625,): cells of a class compute the same."""
+    return _table("iso_class")
+
+
+def _table(key: str) -> NDArray[Any]:
+    with resources.files("codesign.nas").joinpath("data/nas_bench_201.npz").open("rb") as file:
+        found: NDArray[Any] = np.load(file, allow_pickle=False)[key]
+    found.flags.writeable = False
+    return found
 
 
 def cell_from_string(text: str) -> tuple[int, ...]:

@@ -1,0 +1,172 @@
+"""Measured networks: files of latencies and energies by space, and the networks and devices that they speak of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelerators import catalog
+from benchmarks._common import BadInputError
+from codesign.nas.spaces import fbnet, nas_bench_201, ofa_mobilenet_v3
+from codesign.networks import Network
+
+LEAST_NETWORKS = 5
+_LARGEST_BATCH = 4096
+_SUFFIX = re.compile(r"(?P<device>.+?)_(?P<what>lat_ms|energy_mj)(?P<computed>_reconstructed)?")
+#: What devices are called in files, and in the catalog; the longest name that fits counts.
+_DEVICES = {
+    "1080ti": "gtx_1080ti",
+    "2080ti": "rtx_2080ti",
+    "titan_rtx": "titan_rtx",
+    "titanx": "titan_x",
+    "titanxp": "titan_xp",
+    "titan_xp": "titan_xp",
+    "essential_ph": "essential_phone",
+    "samsung_s7": "galaxy_s7",
+    "samsung_a50": "galaxy_a50",
+    "pixel2": "pixel_2",
+    "pixel3": "pixel_3",
+    "pixel_litert": "pixel_3",
+    "raspi4": "raspberry_pi_4",
+    "pi5_litert": "raspberry_pi_5",
+    "pi5_onnx": "raspberry_pi_5_onnx",
+    "pi5_torchmobile": "raspberry_pi_5_torchmobile",
+    "gold_6240": "xeon_gold_6240",
+    "gold_6226": "xeon_gold_6226",
+    "silver_4114": "xeon_silver_4114",
+    "silver_4210r": "xeon_silver_4210r",
+    "eyeriss": "eyeriss",
+}
+#: Prefixes that say who measured.
+_SOURCES = ("help_", "hw360_")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one device took for networks: ``rows`` are numbers of networks in the file, ``values`` in ms or mJ.
+
+    ``hardware`` is a name of the catalog, or None for a device that it does not have; ``computed`` values come from a
+    formula and not from a device.
+    """
+
+    key: str
+    hardware: str | None
+    batch: int
+    energy: bool
+    rows: NDArray[np.int64]
+    values: NDArray[np.float64]
+    computed: bool
+
+
+@dataclass(frozen=True)
+class Space:
+    """Networks by row of a file, for a batch size; ``count`` rows."""
+
+    count: int
+    network: Callable[[int, int], Network]
+    #: Rows on which keys that begin so were really measured.
+    measured_rows: Mapping[str, NDArray[np.int64]]
+
+
+def read(path: Path, space: str, only: str | None) -> tuple[Space, list[Measurement]]:
+    """The networks of a space and every measurement of a file, or the one with a key.
+
+    Raises :class:`~benchmarks._common.BadInputError` for a file that is no such table: too few networks, lengths that
+    differ, values that are no positive numbers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            data = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise BadInputError(f"{path}: cannot be read as an .npz file without pickles: {error}") from None
+    networks = _SPACES[space](path, data)
+    found = list(_measurements(path, data, networks, only))
+    if not found:
+        known = ", ".join(key for key in data if _SUFFIX.fullmatch(key)) or "none"
+        raise BadInputError(f"{path}: no measurement{f' {only!r}' if only else ''} (measurements: {known})")
+    return networks, found
+
+
+def _measurements(path: Path, data: Mapping[str, Any], space: Space, only: str | None) -> Iterator[Measurement]:
+    for key, array in data.items():
+        match = _SUFFIX.fullmatch(key)
+        if match is None or (only is not None and key != only):
+            continue
+        if array.ndim != 1 or array.dtype.kind not in "fiu":
+            raise BadInputError(f"{path}: {key}: must be a list of numbers (got shape {array.shape} of {array.dtype})")
+        if len(array) != space.count:
+            raise BadInputError(f"{path}: {key}: must have {space.count} values, one per network (got {len(array)})")
+        values = array.astype(np.float64)
+        bad = np.nonzero(~(np.isfinite(values) & (values > 0)))[0]
+        if len(bad):
+            raise BadInputError(f"{path}: {key}[{bad[0]}]: must be a number > 0 (got {values[bad[0]]:g})")
+        prefix = next((source for source in _SOURCES if key.startswith(source)), "")
+        rows = space.measured_rows.get(prefix, np.arange(space.count))
+        if len(rows) < LEAST_NETWORKS:
+            raise BadInputError(f"{path}: {key}: must have at least {LEAST_NETWORKS} networks (got {len(rows)})")
+        name = match["device"].removeprefix(prefix)
+        known = [alias for alias in _DEVICES if name == alias or name.startswith(f"{alias}_")]
+        alias = max(known, key=len, default=name)
+        hardware = _DEVICES.get(alias, alias if alias in catalog.names() else None)
+        rest = name.removeprefix(alias).removeprefix("_")
+        batch = int(rest) if rest.isdecimal() and 0 < int(rest) <= _LARGEST_BATCH else 1
+        # The closed forms of simulators are no measurements.
+        computed = bool(match["computed"]) or (not prefix and alias == "eyeriss" and bool(rest))
+        energy = match["what"] == "energy_mj"
+        yield Measurement(key, hardware, batch, energy, rows, values[rows], computed)
+
+
+def _codes(path: Path, data: Mapping[str, Any], key: str, width: int | None) -> NDArray[np.int64]:
+    if key not in data:
+        raise BadInputError(f"{path}: {key} is missing: the networks")
+    array = np.asarray(data[key])
+    if array.dtype.kind not in "iu" or array.ndim != (1 if width is None else 2) or (width and array.shape[1] != width):
+        shape = "(n,)" if width is None else f"(n, {width})"
+        raise BadInputError(f"{path}: {key}: must be integers of shape {shape} (got {array.shape} of {array.dtype})")
+    if len(array) < LEAST_NETWORKS:
+        raise BadInputError(f"{path}: {key}: must have at least {LEAST_NETWORKS} networks (got {len(array)})")
+    return array.astype(np.int64)
+
+
+def _nb201(path: Path, data: Mapping[str, Any]) -> Space:
+    codes = _codes(path, data, "arch", 6) if "arch" in data else nas_bench_201.cells()
+    sizes = {len(array) for key, array in data.items() if _SUFFIX.fullmatch(key)}
+    if "arch" not in data and sizes - {len(codes)}:
+        raise BadInputError(f"{path}: arch is missing: without it values must be those of all {len(codes)} cells")
+    whole = "arch" not in data
+    classes = nas_bench_201.isomorphism_classes() if whole else np.arange(len(codes))
+    representatives = np.unique(classes, return_index=True)[1]
+    return Space(
+        len(codes),
+        lambda row, batch: nas_bench_201.network(codes[row].tolist(), batch=batch, classes=100),
+        {"hw360_": np.sort(representatives)},
+    )
+
+
+def _fbnet(path: Path, data: Mapping[str, Any]) -> Space:
+    codes = _codes(path, data, "arch", 22)
+    return Space(len(codes), lambda row, batch: fbnet.network(codes[row].tolist(), batch=batch), {})
+
+
+def _ofa(path: Path, data: Mapping[str, Any]) -> Space:
+    kernels, expansions = _codes(path, data, "ks", 20), _codes(path, data, "e", 20)
+    depths, sizes = _codes(path, data, "d", 5), _codes(path, data, "r", None)
+
+    def network(row: int, batch: int) -> Network:
+        genes = (kernels[row].tolist(), expansions[row].tolist(), depths[row].tolist())
+        return ofa_mobilenet_v3.network(*genes, batch=batch, resolution=int(sizes[row]), width=1.2)
+
+    return Space(len(kernels), network, {})
+
+
+#: By name: how a file's rows become networks.
+_SPACES: dict[str, Callable[[Path, Mapping[str, Any]], Space]] = {"nb201": _nb201, "fbnet": _fbnet, "ofa_mbv3": _ofa}
+SPACES = tuple(_SPACES)
+
+__all__ = ["LEAST_NETWORKS", "SPACES", "Measurement", "Space", "read"]

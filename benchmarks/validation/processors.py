@@ -1,0 +1,170 @@
+"""Latencies that were measured on real devices against those that the program gives.
+
+    python -m benchmarks.validation.processors --space nb201 --measured FILE [--device KEY] [--networks N]
+
+``FILE`` is an .npz file with one array per device (``help_raspi4_lat_ms``, ``hw360_pi5_onnx_cifar100_energy_mj``) and,
+but for NAS-Bench-201, the networks of its rows. Spearman's rank correlation of the *uncalibrated* models with what was
+measured, beside that of counting operations. What was computed and not measured, and devices that the catalog does not
+have, are listed and not scored. Keys ``hw360_*`` were measured on one cell of every isomorphism class and are scored on
+those. ``--networks`` takes a sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress
+from scipy.stats import spearmanr
+
+from accelerators import catalog
+from accelerators.costs import Infeasible
+from accelerators.operators import Operator
+from accelerators.processors.processor import Processor
+from benchmarks._common import BadInputError, report
+from benchmarks.validation._measured import SPACES, Measurement, Space, read
+from codesign.evaluation import layer_costs, on_processor
+from codesign.networks import Network
+from mappers import MapResult, map_operator
+from mappers.processes import kill, worker_pool
+
+_LEAST_MEAN, _MOST_BELOW = 0.92, 0.005
+_CHUNK = 64
+
+
+class _Estimator:
+    """Latency in ms and energy in mJ of networks on one piece of hardware."""
+
+    def __init__(self, name: str):
+        self.hardware = catalog.load(name)
+        self._mapped: dict[Operator, tuple[object, None]] = {}
+
+    def __call__(self, network: Network) -> tuple[float, float]:
+        if isinstance(self.hardware, Processor):
+            cost = on_processor(network, self.hardware)
+            assert cost.latency_s is not None and cost.energy_pj is not None, cost.problems
+            return cost.latency_s * 1e3, cost.energy_pj * 1e-9
+        for operator in network.unique():
+            if not operator.passes and operator not in self._mapped:
+                found = map_operator(self.hardware, operator)
+                self._mapped[operator] = (found.cost if isinstance(found, MapResult) else found, None)
+        latency_s = energy_pj = 0.0
+        for layer in layer_costs(self.hardware, network, network.fusable(), self._mapped):  # type: ignore[arg-type]
+            assert not isinstance(layer.cost, Infeasible), layer.cost
+            latency_s += layer.cost.latency_s
+            energy_pj += layer.cost.energy_pj
+        return latency_s * 1e3, energy_pj * 1e-9
+
+
+_SPACE: Space | None = None
+_ESTIMATORS: dict[str, _Estimator] = {}
+
+
+def _begin(path: Path, space: str) -> None:
+    global _SPACE
+    _SPACE = read(path, space, None)[0]
+
+
+def _estimated(arguments: tuple[Path, str, int, tuple[str, ...], list[int]]) -> list[list[float]]:
+    """For rows of a file: operations, then latency and energy on every piece of hardware."""
+    path, space, batch, names, rows = arguments
+    if _SPACE is None:
+        _begin(path, space)
+    assert _SPACE is not None
+    found = []
+    for row in rows:
+        network = _SPACE.network(row, batch)
+        figures = [float(network.macs)]
+        for name in names:
+            figures += _ESTIMATORS.setdefault(name, _Estimator(name))(network)
+        found.append(figures)
+    return found
+
+
+def estimates(
+    path: Path, space: str, batch: int, names: Sequence[str], rows: NDArray[np.int64], pool: Executor
+) -> NDArray[np.float64]:
+    """(n, 1 + 2 x hardware): MACs, then latency in ms and energy in mJ on every piece of hardware, by row of a file."""
+    chunks = [rows[i : i + _CHUNK].tolist() for i in range(0, len(rows), _CHUNK)]
+    jobs = [(path, space, batch, tuple(names), chunk) for chunk in chunks]
+    found: list[list[float]] = []
+    with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
+        title = f"batch {batch}: {len(rows)} networks"
+        for part in progress.track(pool.map(_estimated, jobs), total=len(jobs), description=title):
+            found += part
+    return np.array(found)
+
+
+def _sampled(measurement: Measurement, networks: int | None) -> NDArray[np.int64]:
+    """Positions among the measured rows: all of them, or a sample that is the same for all devices of a file."""
+    count = len(measurement.rows)
+    if networks is None or networks >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, networks, replace=False))
+
+
+def roofline(path: Path, space: str, measurements: Sequence[Measurement], networks: int | None, pool: Executor) -> int:
+    """Rank correlation of the uncalibrated models; returns the exit code."""
+    scored = [each for each in measurements if each.hardware is not None and not each.computed]
+    tables = {}
+    for batch in sorted({each.batch for each in scored}):
+        of_batch = [each for each in scored if each.batch == batch]
+        names = sorted({each.hardware for each in of_batch if each.hardware})
+        rows = np.unique(np.concatenate([each.rows[_sampled(each, networks)] for each in of_batch]))
+        tables[batch] = names, rows, estimates(path, space, batch, names, rows, pool)
+    lines, failures, found = [], [], []
+    for each in measurements:
+        if each.hardware is None or each.computed:
+            lines.append((each.key, "computed" if each.computed else "not in the catalog", "", "", "", ""))
+            continue
+        names, rows, table = tables[each.batch]
+        chosen = _sampled(each, networks)
+        at = np.searchsorted(rows, each.rows[chosen])
+        ours = table[at, 1 + 2 * names.index(each.hardware) + each.energy]
+        measured = each.values[chosen]
+        rank, plain = (float(spearmanr(predicted, measured)[0]) for predicted in (ours, table[at, 0]))
+        found.append(rank)
+        ratio = float(np.median(ours / measured))
+        lines.append((each.key, each.hardware, str(len(chosen)), f"{rank:.3f}", f"{plain:.3f}", f"{ratio:.2f}"))
+        if rank < plain - _MOST_BELOW:
+            failures.append(f"{each.key}: {rank:.3f} is more than {_MOST_BELOW} below counting operations, {plain:.3f}")
+    if not found:
+        raise BadInputError(f"{path}: none of its devices is in the catalog")
+    mean = float(np.mean(found))
+    if mean < _LEAST_MEAN:
+        failures.append(f"mean {mean:.3f}, must be at least {_LEAST_MEAN}")
+    header = ("measurement", "hardware", "networks", "Spearman", "of MACs", "model / measured")
+    figures = f"uncalibrated models on {space}: mean Spearman {mean:.3f} of {len(found)} measurements"
+    return report(header, lines, failures, figures, not failures)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the comparison; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.validation.processors",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--space", choices=SPACES, required=True)
+    parser.add_argument("--measured", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--device", metavar="KEY", help="one measurement of the file")
+    parser.add_argument("--networks", type=int, help="networks that are looked at (all)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (2)")
+    options = parser.parse_args(arguments)
+    if options.workers < 1 or (options.networks is not None and options.networks < 5):
+        raise BadInputError("--workers must be >= 1 and --networks >= 5")
+    _, measurements = read(options.measured, options.space, options.device)
+    pool = worker_pool(options.workers)
+    try:
+        return roofline(options.measured, options.space, measurements, options.networks, pool)
+    finally:
+        kill(pool)
+
+
+if __name__ == "__main__":
+    sys.exit(BadInputError.guard(main))
