@@ -1,0 +1,100 @@
+"""The comparison of measured networks with the models: what is scored, what is listed, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks._common import BadInputError
+from benchmarks.validation import processors
+from benchmarks.validation._measured import read
+from codesign.evaluation import evaluate
+from codesign.nas.spaces import nas_bench_201
+
+CELLS = nas_bench_201.cells()[::1600]
+
+
+def write(path: Path, **arrays: Any) -> Path:
+    np.savez(path, arch=CELLS, **arrays)
+    return path
+
+
+@pytest.fixture(scope="module")
+def latencies() -> np.ndarray:
+    networks = [nas_bench_201.network(cell.tolist(), classes=100) for cell in CELLS]
+    return np.array([evaluate(network, "raspberry_pi_4")["raspberry_pi_4"].latency_s for network in networks]) * 1e3
+
+
+def test_a_device_that_behaves_like_the_model_is_ranked_perfectly(
+    tmp_path: Path, latencies: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "a.npz", help_raspi4_lat_ms=latencies, help_unknown_lat_ms=latencies)
+    assert processors.main(["--space", "nb201", "--measured", str(path), "--workers", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "raspberry_pi_4        10     1.000" in out
+    assert "not in the catalog" in out
+    assert "mean Spearman 1.000 of 1 measurements: ok" in out
+
+
+def test_a_device_that_behaves_otherwise_is_below_target(
+    tmp_path: Path, latencies: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "a.npz", raspi4_lat_ms=1 / latencies)
+    assert processors.main(["--space", "nb201", "--measured", str(path), "--workers", "1"]) == 1
+    assert "mean -1.000, must be at least 0.92" in capsys.readouterr().out
+
+
+def test_keys_say_device_batch_and_what(tmp_path: Path, latencies: np.ndarray) -> None:
+    names = {
+        "help_1080ti_256_lat_ms": ("gtx_1080ti", 256, False, False),
+        "help_gold_6240_lat_ms": ("xeon_gold_6240", 1, False, False),
+        "hw360_pi5_onnx_ninapro_energy_mj": ("raspberry_pi_5_onnx", 1, True, False),
+        "titan_xp_64_lat_ms": ("titan_xp", 64, False, False),
+        "eyeriss_cifar10_lat_ms": ("eyeriss", 1, False, True),
+        "fpga_energy_mj_reconstructed": (None, 1, True, True),
+    }
+    _, found = read(write(tmp_path / "a.npz", **dict.fromkeys(names, latencies)), "nb201", None)
+    assert {m.key: (m.hardware, m.batch, m.energy, m.computed) for m in found} == names
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            lambda y: np.where(np.arange(len(y)) == 3, np.nan, y),
+            r"raspi4_lat_ms\[3\]: must be a number > 0 \(got nan\)",
+        ),
+        (lambda y: np.where(np.arange(len(y)) == 2, -1, y), r"raspi4_lat_ms\[2\]: must be a number > 0 \(got -1\)"),
+        (lambda y: y[:-1], "must have 10 values, one per network"),
+        (lambda y: y.astype(str), "must be a list of numbers"),
+        (lambda y: y[:, None], "must be a list of numbers"),
+    ],
+)
+def test_bad_measurements(tmp_path: Path, latencies: np.ndarray, change: Any, expected: str) -> None:
+    path = write(tmp_path / "a.npz", raspi4_lat_ms=change(latencies))
+    with pytest.raises(BadInputError, match=expected):
+        read(path, "nb201", None)
+
+
+def test_bad_files(tmp_path: Path, latencies: np.ndarray) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, arch=CELLS[:4], raspi4_lat_ms=latencies[:4])
+    with pytest.raises(BadInputError, match="must have at least 5 networks"):
+        read(path, "nb201", None)
+    np.savez(path, raspi4_lat_ms=latencies)
+    with pytest.raises(BadInputError, match="arch is missing: without it values must be those of all 15625 cells"):
+        read(path, "nb201", None)
+    np.savez(path, arch=CELLS)
+    with pytest.raises(BadInputError, match=r"no measurement \(measurements: none\)"):
+        read(path, "nb201", None)
+    with pytest.raises(BadInputError, match="no measurement 'raspi'"):
+        read(write(path, raspi4_lat_ms=latencies), "nb201", "raspi")
+    path.write_bytes(b"not a zip")
+    with pytest.raises(BadInputError, match=r"cannot be read as an \.npz file"):
+        read(path, "nb201", None)
+    with pytest.raises(BadInputError, match="arch is missing"):
+        np.savez(path, raspi4_lat_ms=latencies)
+        read(path, "fbnet", None)
