@@ -14,6 +14,7 @@ from accelerators import catalog
 from accelerators.operators import conv2d
 from accelerators.spatial import constraint_files
 from codesign import evaluate
+from codesign.experiments.sheet import Experiment
 from mappers import MapResult, map_operator
 
 _ROOT = Path(__file__).parent.parent
@@ -24,7 +25,7 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", _README, re.MULTILINE | re.DOTALL)
 
 
-_DATASHEET, _CONSTRAINTS, _MAPPING = _blocks("yaml")
+_DATASHEET, _CONSTRAINTS, _MAPPING, _PINS, _PROCESSOR = _blocks("yaml")
 
 
 def test_the_datasheet_is_valid_and_runs() -> None:
@@ -55,10 +56,25 @@ def test_the_mapping_can_be_costed(tmp_path: Path) -> None:
     assert "utilisation" in done.stdout
 
 
-@pytest.mark.parametrize(("number", "expected"), [(0, "'hardware': 'nvdla_256'"), (1, "True")])
-def test_the_python_examples_run(number: int, expected: str) -> None:
+def test_the_pins_are_taken() -> None:
+    text = "name: a\nnetworks: ds_cnn\nhardware:\n  space: naas\n  budget: {like: eyeriss}\n"
+    pinned = text + "".join(f"  {line}\n" for line in _PINS.splitlines())
+    (point,) = Experiment.parse(pinned, Path("experiment.yaml").resolve()).points
+    assert point.space is not None
+    assert not {"scratchpad.capacity", "global_buffer.array"} & set(point.space.parameters)
+
+
+def test_the_processor_runs(tmp_path: Path) -> None:
+    (tmp_path / "tiny_cpu.yaml").write_text(_PROCESSOR)
+    done = _run("codesign evaluate ds_cnn --on tiny_cpu.yaml", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "roofline, fp32, litert" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "expected"), [(0, "'hardware': 'nvdla_256'"), (1, "True"), (3, "51.1")])
+def test_the_python_examples_run(number: int, expected: str, tmp_path: Path) -> None:
     text = _blocks("python")[number]
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert expected in done.stdout
 
 

@@ -76,9 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
     header = ("network", "image", "published ms", "sum of the table, ms", "error")
     figures = f"latency tables: {scored} networks in the tables, {len(missing)} with keys missing"
     code = report(header, rows, failures, figures, not failures)
-    for name, keys in missing:
+    for name, absent in missing:
         print(f"{name}: no entry for")
-        for key in keys:
+        for key in absent:
             print(f"  {key}")
     return code
 

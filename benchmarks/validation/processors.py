@@ -1,12 +1,15 @@
 """Latencies that were measured on real devices against those that the program gives.
 
-    python -m benchmarks.validation.processors --space nb201 --measured FILE [--device KEY] [--networks N]
+    python -m benchmarks.validation.processors --space nb201 --measured FILE [--device KEY] [--networks N] [--samples N]
 
 ``FILE`` is an .npz file with one array per device (``help_raspi4_lat_ms``, ``hw360_pi5_onnx_cifar100_energy_mj``) and,
 but for NAS-Bench-201, the networks of its rows. Spearman's rank correlation of the *uncalibrated* models with what was
 measured, beside that of counting operations. What was computed and not measured, and devices that the catalog does not
 have, are listed and not scored. Keys ``hw360_*`` were measured on one cell of every isomorphism class and are scored on
 those. ``--networks`` takes a sample.
+
+With ``--samples`` predictors learn from so many measurements, and are scored on the other networks looked at, three
+times; beside them the ceiling, a model that learns from four fifths of all.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +31,19 @@ from accelerators.costs import Infeasible
 from accelerators.operators import Operator
 from accelerators.processors.processor import Processor
 from benchmarks._common import BadInputError, report
-from benchmarks.validation._measured import SPACES, Measurement, Space, read
+from benchmarks.validation._measured import LEAST_NETWORKS, SPACES, Measurement, Space, read
 from codesign.evaluation import layer_costs, on_processor
 from codesign.networks import Network
+from codesign.predictors import Predictor, Vocabulary
+from codesign.predictors.features import VIEWS, operator_counts
 from mappers import MapResult, map_operator
 from mappers.processes import kill, worker_pool
 
 _LEAST_MEAN, _MOST_BELOW = 0.92, 0.005
 _CHUNK = 64
+#: Mean rank correlation that predictors must reach, by measurements.
+_LEAST_LEARNED = {20: 0.95, 100: 0.97}
+_REPEATS, _LEARNED_NETWORKS = 3, 2000
 
 
 class _Estimator:
@@ -143,6 +152,74 @@ def roofline(path: Path, space: str, measurements: Sequence[Measurement], networ
     return report(header, lines, failures, figures, not failures)
 
 
+def _counted(arguments: tuple[Path, str, list[int]]) -> list[Any]:
+    path, space, rows = arguments
+    if _SPACE is None:
+        _begin(path, space)
+    assert _SPACE is not None
+    return [operator_counts(_SPACE.network(row, 1)) for row in rows]
+
+
+def learned(
+    path: Path, space: str, measurements: Sequence[Measurement], samples: int, networks: int, pool: Executor
+) -> int:
+    """Predictors that learn from a few measurements; returns the exit code."""
+    scored = [each for each in measurements if not each.computed]
+    for each in scored:
+        if len(each.rows) < samples + LEAST_NETWORKS:
+            least = samples + LEAST_NETWORKS
+            raise BadInputError(f"{path}: {each.key}: must have at least {least} networks (got {len(each.rows)})")
+    rows = np.unique(np.concatenate([each.rows[_sampled(each, networks)] for each in scored]))
+    chunks = [rows[i : i + _CHUNK].tolist() for i in range(0, len(rows), _CHUNK)]
+    counts: list[Any] = []
+    for part in pool.map(_counted, [(path, space, chunk) for chunk in chunks]):
+        counts += part
+    jobs = []
+    for each in scored:
+        chosen = _sampled(each, networks)
+        at = np.searchsorted(rows, each.rows[chosen])
+        jobs.append(([counts[i] for i in at], each.values[chosen], samples))
+    lines, found = [], []
+    with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
+        results = progress.track(pool.map(_learned, jobs), total=len(jobs), description="predictors")
+        for each, (ranks, errors, ceiling, form) in zip(scored, results, strict=True):
+            rank = float(np.median(ranks))
+            found.append(rank)
+            spread = f"{rank:.3f} ({min(ranks):.3f}-{max(ranks):.3f})"
+            lines.append((each.key, spread, f"{np.median(errors):.1%}", f"{ceiling:.3f}", form))
+    mean = float(np.mean(found))
+    target = _LEAST_LEARNED.get(samples)
+    failures = [f"mean {mean:.3f}, must be at least {target}"] if target is not None and mean < target else []
+    header = ("measurement", f"Spearman with {samples}", "median error", "ceiling", "learnt from")
+    figures = f"predictors on {space}, {samples} measurements: mean Spearman {mean:.3f} of {len(found)} measurements"
+    return report(header, lines, failures, figures, not failures)
+
+
+def _learned(arguments: tuple[list[Any], NDArray[np.float64], int]) -> tuple[list[float], list[float], float, str]:
+    """Rank correlations and median errors of three predictors, the ceiling, and what the last one looked at."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.linear_model import RidgeCV
+
+    counts, values, samples = arguments
+    random = np.random.default_rng(samples)
+    ranks, errors, form = [], [], ""
+    for _ in range(_REPEATS):
+        order = random.permutation(len(values))
+        train, test = order[:samples], order[samples:]
+        predictor = Predictor().fit_counts([counts[i] for i in train], values[train])
+        predicted = np.array([p.mean for p in predictor.predict_counts([counts[i] for i in test], extrapolate=True)])
+        ranks.append(float(spearmanr(predicted, values[test])[0]))
+        errors.append(float(np.median(np.abs(predicted / values[test] - 1))))
+        form = " ".join(predictor.form)
+    vocabulary = Vocabulary.of(counts)
+    matrix = np.hstack([np.array([vocabulary.histogram(c, view) for c in counts]) for view in VIEWS])
+    order = random.permutation(len(values))
+    train, test = order[: len(order) * 4 // 5], order[len(order) * 4 // 5 :]
+    models = (HistGradientBoostingRegressor(random_state=0), RidgeCV(np.geomspace(1e-3, 1e3, 7)))
+    fitted = [model.fit(matrix[train], values[train]).predict(matrix[test]) for model in models]
+    return ranks, errors, max(float(spearmanr(predicted, values[test])[0]) for predicted in fitted), form
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparison; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -153,14 +230,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--space", choices=SPACES, required=True)
     parser.add_argument("--measured", type=Path, required=True, metavar="FILE")
     parser.add_argument("--device", metavar="KEY", help="one measurement of the file")
-    parser.add_argument("--networks", type=int, help="networks that are looked at (all)")
+    parser.add_argument("--networks", type=int, help="networks that are looked at (all; 2,000 for predictors)")
+    parser.add_argument("--samples", type=int, help="measurements that predictors learn from")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     options = parser.parse_args(arguments)
+    if options.samples is not None and options.samples < LEAST_NETWORKS:
+        raise BadInputError(f"--samples must be >= {LEAST_NETWORKS}")
     if options.workers < 1 or (options.networks is not None and options.networks < 5):
         raise BadInputError("--workers must be >= 1 and --networks >= 5")
     _, measurements = read(options.measured, options.space, options.device)
     pool = worker_pool(options.workers)
     try:
+        if options.samples is not None:
+            networks = options.networks or _LEARNED_NETWORKS
+            return learned(options.measured, options.space, measurements, options.samples, networks, pool)
         return roofline(options.measured, options.space, measurements, options.networks, pool)
     finally:
         kill(pool)

@@ -1,0 +1,214 @@
+"""A Gaussian process on operators' counts: latency, or energy, with its uncertainty, from 20 measurements or more.
+
+Time is mostly a sum over operators, so the process has a linear part, and a smooth part for what is no sum (operators
+that run side by side or find their inputs in a cache). What a device makes of dead operators is not known: a process
+for each view of the networks (see :mod:`codesign.predictors.features`), and for sums over classes instead of counts
+where there are many different operators, and the one with the highest marginal likelihood is taken. Its uncertainty is
+calibrated by leaving each measurement out (Sundararajan and Keerthi, Neural Computation 2001).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from accelerators.operators import Operator
+from codesign.networks import Network
+from codesign.predictors.features import VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
+
+LEAST_MEASUREMENTS = 5
+_VERSION = 1
+#: Inputs may lie outside the training range by this part of it.
+_MARGIN = 0.1
+#: Counts are used where there are at most so many different operators per measurement.
+_MOST_OPERATORS = 3
+_Counts = dict[str, Counter[Operator]]
+
+
+class OutOfRangeError(ValueError):
+    """A network unlike those that were measured; the message says in what."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Mean and standard deviation of what was measured, in its unit; ``extrapolated`` outside of the training range."""
+
+    mean: float
+    std: float
+    extrapolated: bool = False
+
+
+class Predictor:
+    """Learns from measured networks, see the module; ``unit`` is that of the measurements ("ms", "mJ")."""
+
+    def __init__(self, unit: str = "ms"):
+        self.unit = unit
+
+    def fit(self, networks: Sequence[Network], measured: Sequence[float]) -> Predictor:
+        """Learn from networks and what was measured for each, positive numbers.
+
+        Raises ValueError for fewer than five measurements, for values that are no positive numbers, and for
+        measurements that are all the same.
+        """
+        return self.fit_counts([operator_counts(network) for network in networks], measured)
+
+    def fit_counts(self, counts: Sequence[_Counts], measured: ArrayLike) -> Predictor:
+        """Like :meth:`fit` with operators counted before (:func:`~codesign.predictors.features.operator_counts`)."""
+        values = np.asarray(measured, np.float64)
+        if values.ndim != 1 or len(values) != len(counts):
+            raise ValueError(f"must have one measurement per network (got {len(counts)} and {values.shape})")
+        if len(values) < LEAST_MEASUREMENTS:
+            raise ValueError(f"must have at least {LEAST_MEASUREMENTS} measurements (got {len(values)})")
+        bad = np.nonzero(~(np.isfinite(values) & (values > 0)))[0]
+        if len(bad):
+            raise ValueError(f"measurement {bad[0]}: must be a number > 0 (got {values[bad[0]]:g})")
+        if np.ptp(values) == 0:
+            raise ValueError(f"measurements must differ (got {len(values)} times {values[0]:g})")
+        self._vocabulary = Vocabulary.of(counts)
+        best = None
+        for form in self._forms(len(values)):
+            model = _Process(self._matrix(counts, form), values)
+            if best is None or model.evidence > best[1].evidence:
+                best = form, model
+        assert best is not None
+        self.form, self._process = best
+        return self
+
+    def _forms(self, measurements: int) -> list[tuple[str, str]]:
+        """(view, counts or sums) that can be learnt from."""
+        found = []
+        for view in VIEWS:
+            if len(self._vocabulary.operators[view]) <= _MOST_OPERATORS * measurements:
+                found.append((view, "counts"))
+            found.append((view, "sums"))
+        return found
+
+    def _matrix(self, counts: Sequence[_Counts], form: tuple[str, str]) -> NDArray[np.float64]:
+        view, what = form
+        rows = [self._vocabulary.histogram(c, view) if what == "counts" else sums(c, view) for c in counts]
+        return np.array(rows)
+
+    def predict(self, network: Network, extrapolate: bool = False) -> Prediction:
+        """What a network will take.
+
+        Raises :class:`OutOfRangeError` for a network with more or less of anything than those that were measured, and
+        :class:`~codesign.predictors.UnknownOperatorError` for operators that none of them has, unless told to
+        ``extrapolate``; the prediction is then marked.
+        """
+        return self.predict_counts([operator_counts(network)], extrapolate)[0]
+
+    def predict_counts(self, counts: Sequence[_Counts], extrapolate: bool = False) -> list[Prediction]:
+        """Like :meth:`predict` for several networks with operators counted before."""
+        outside = [self._outside(c) for c in counts]
+        if not extrapolate:
+            for problem in outside:
+                if problem is not None:
+                    raise problem
+        mean, std = self._process.predict(self._matrix(counts, self.form))
+        return [
+            Prediction(float(m), float(s), problem is not None)
+            for m, s, problem in zip(mean, std, outside, strict=True)
+        ]
+
+    def _outside(self, counts: _Counts) -> ValueError | None:
+        view, what = self.form
+        unknown = self._vocabulary.unknown(counts, view) if what == "counts" else []
+        if unknown:
+            return UnknownOperatorError(unknown)
+        row = self._matrix([counts], self.form)[0]
+        low, high = self._process.range
+        room = _MARGIN * (high - low)
+        for i in np.nonzero((row < low - room - 1e-9) | (row > high + room + 1e-9))[0]:
+            name = self._vocabulary.operators[view][i] if what == "counts" else f"column {i} of the sums by class"
+            return OutOfRangeError(
+                f"{name}: must be from {low[i]:g} to {high[i]:g} as in the networks that were measured (got {row[i]:g})"
+            )
+        return None
+
+    def save(self, path: Path) -> None:
+        """Write the predictor as an .npz file of plain arrays."""
+        about = {
+            "version": _VERSION,
+            "unit": self.unit,
+            "form": self.form,
+            "operators": self._vocabulary.operators,
+        }
+        arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), **self._process.arrays()}
+        np.savez_compressed(path, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Predictor:
+        """Read a predictor; raises ValueError for a file that is none."""
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                about: dict[str, Any] = json.loads(str(data["about"]))
+                if about["version"] != _VERSION:
+                    raise ValueError(f"version must be {_VERSION} (got {about['version']!r})")
+                found = cls(about["unit"])
+                found.form = (about["form"][0], about["form"][1])
+                found._vocabulary = Vocabulary({view: tuple(names) for view, names in about["operators"].items()})
+                found._process = _Process(data["x"], data["y"], data["theta"])
+        except (OSError, KeyError, TypeError, IndexError, ValueError) as error:
+            raise ValueError(f"{path}: is no predictor: {error}") from None
+        return found
+
+
+class _Process:
+    """The Gaussian process on a matrix of features; with ``theta`` its parameters are known."""
+
+    def __init__(self, x: NDArray[np.float64], y: NDArray[np.float64], theta: NDArray[np.float64] | None = None):
+        try:
+            from sklearn.exceptions import ConvergenceWarning
+            from sklearn.gaussian_process import GaussianProcessRegressor
+            from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+        except ImportError:
+            raise ImportError("predictors need scikit-learn: pip install 'codesign[predict]'") from None
+        self._x, self._y = x, y
+        self.range = x.min(axis=0), x.max(axis=0)
+        self._mean, self._std = x.mean(axis=0), x.std(axis=0)
+        # Columns that never change say nothing; those that change alike count once.
+        used = np.nonzero(self._std > 0)[0]
+        scaled = (x[:, used] - self._mean[used]) / self._std[used]
+        _, first = np.unique(np.round(scaled, 9), axis=1, return_index=True)
+        self._used = used[np.sort(first)]
+        self._middle, self._spread = float(y.mean()), float(y.std())
+        kernel = (
+            ConstantKernel(1.0, (1e-3, 1e3)) * DotProduct(1.0, (1e-2, 1e2))
+            + ConstantKernel(0.1, (1e-4, 1e2)) * RBF(math.sqrt(max(1, len(self._used))), (0.5, 100.0))
+            + WhiteKernel(0.05, (1e-6, 1.0))
+        )
+        if theta is not None:
+            kernel.theta = theta
+        self._model = GaussianProcessRegressor(kernel, optimizer=None if theta is not None else "fmin_l_bfgs_b")
+        with warnings.catch_warnings():
+            # A bound that is reached is a result, such as no noise at all.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self._model.fit(self._scaled(x), (y - self._middle) / self._spread)
+        self.evidence = float(self._model.log_marginal_likelihood_value_)
+        self._factor = self._calibrated()
+
+    def _scaled(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (x[:, self._used] - self._mean[self._used]) / self._std[self._used]
+
+    def _calibrated(self) -> float:
+        """By how much errors of measurements that are left out exceed what the process expects."""
+        inverse = np.linalg.inv(self._model.L_ @ self._model.L_.T)
+        errors = self._model.alpha_.ravel() / np.diag(inverse)
+        expected = 1 / np.sqrt(np.diag(inverse))
+        return float(np.sqrt(np.mean((errors / expected) ** 2)))
+
+    def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        mean, std = self._model.predict(self._scaled(x), return_std=True)
+        return mean * self._spread + self._middle, std * self._spread * self._factor
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        return {"x": self._x, "y": self._y, "theta": self._model.kernel_.theta}

@@ -1,0 +1,104 @@
+"""Predictors: what they learn, how sure they are, what they refuse, how they are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from codesign.nas.spaces import nas_bench_201
+from codesign.networks import Network, load
+from codesign.predictors import OutOfRangeError, Predictor, UnknownOperatorError
+from codesign.predictors.features import operator_counts
+
+CELLS = nas_bench_201.cells()[np.random.default_rng(3).permutation(15625)[:140]]
+
+
+def network(cell: object, **options: int) -> Network:
+    return nas_bench_201.network(list(map(int, cell)), cells_per_stage=1, **options)  # type: ignore[call-overload]
+
+
+NETWORKS = [network(cell) for cell in CELLS]
+COUNTS = [operator_counts(each) for each in NETWORKS]
+
+
+def times(view: str, noise: float, seed: int = 0) -> np.ndarray:
+    """A device that takes so long for every operator of a view, in ms."""
+    random = np.random.default_rng(seed)
+    took: dict[str, float] = {}
+    found = []
+    for counts in COUNTS:
+        total = 1.0
+        for operator, count in counts[view].items():
+            took.setdefault(str(operator), 0.02 + 1e-7 * operator.macs)
+            total += count * took[str(operator)]
+        found.append(total * (1 + noise * random.standard_normal()))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("view", ["written", "needed"])
+def test_it_finds_out_what_a_device_does_with_dead_operators(view: str) -> None:
+    measured = times(view, 0.01)
+    predictor = Predictor().fit_counts(COUNTS[:40], measured[:40])
+    assert predictor.form[0] == view
+    predicted = [p.mean for p in predictor.predict_counts(COUNTS[40:], extrapolate=True)]
+    assert spearmanr(predicted, measured[40:])[0] > 0.98
+
+
+def test_its_uncertainty_is_calibrated() -> None:
+    inside = []
+    for seed in range(4):
+        measured = times("written", 0.03, seed)
+        predictor = Predictor().fit_counts(COUNTS[:60], measured[:60])
+        found = predictor.predict_counts(COUNTS[60:], extrapolate=True)
+        inside += [abs(p.mean - y) < 2 * p.std for p, y in zip(found, measured[60:], strict=True)]
+    assert 0.85 < np.mean(inside) < 0.995
+
+
+def test_it_is_kept_without_pickles(tmp_path: Path) -> None:
+    measured = times("written", 0.02)
+    predictor = Predictor("mJ").fit(NETWORKS[:30], measured[:30].tolist())
+    predictor.save(tmp_path / "p.npz")
+    again = Predictor.load(tmp_path / "p.npz")
+    assert again.unit == "mJ"
+    assert again.form == predictor.form
+    before, after = (p.predict_counts(COUNTS[30:60], extrapolate=True) for p in (predictor, again))
+    assert [p.mean for p in after] == pytest.approx([p.mean for p in before], rel=1e-9)
+    assert [p.std for p in after] == pytest.approx([p.std for p in before], rel=1e-6)
+    with np.load(tmp_path / "p.npz", allow_pickle=False) as data:
+        assert set(data.files) == {"about", "x", "y", "theta"}
+    (tmp_path / "q.npz").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"q.npz: is no predictor"):
+        Predictor.load(tmp_path / "q.npz")
+
+
+def test_networks_unlike_the_measured_ones_are_refused_unless_told() -> None:
+    predictor = Predictor().fit(NETWORKS[:40], times("written", 0.01)[:40].tolist())
+    for strange in (load("ds_cnn"), network(CELLS[0], resolution=64)):
+        with pytest.raises((UnknownOperatorError, OutOfRangeError)):
+            predictor.predict(strange)
+        assert predictor.predict(strange, extrapolate=True).extrapolated
+    usual = predictor.predict(NETWORKS[3])
+    assert not usual.extrapolated
+    assert usual.std > 0
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0] * 3, "must have one measurement per network"),
+        ([1.0, 2.0, np.nan, 3.0, 4.0, 5.0], "measurement 2: must be a number > 0"),
+        ([1.0, 2.0, -3.0, 3.0, 4.0, 5.0], "measurement 2: must be a number > 0"),
+        ([2.0] * 6, "measurements must differ"),
+    ],
+)
+def test_bad_measurements(values: list[float], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        Predictor().fit_counts(COUNTS[:6], values)
+
+
+def test_too_few_measurements() -> None:
+    with pytest.raises(ValueError, match="must have at least 5 measurements"):
+        Predictor().fit_counts(COUNTS[:4], [1.0, 2.0, 3.0, 4.0])
