@@ -106,14 +106,27 @@ def export(
     layers: Annotated[
         bool, typer.Option("--layers", help="every layer of every network on every candidate (RUN/layers.csv)")
     ] = False,
+    design: Annotated[
+        str | None, typer.Option(help="a candidate's digest: writes its datasheet instead (RUN/DESIGN.yaml)")
+    ] = None,
 ) -> None:
-    """Write all candidates of a run as one table."""
+    """Write all candidates of a run as one table, or one of them as a datasheet."""
     from codesign.experiments import export as tables
     from codesign.experiments.ledger import FILES, LedgerError
 
-    file = out or folder / ("layers.csv" if layers else "candidates.csv")
+    file = out or folder / (f"{design}.yaml" if design else "layers.csv" if layers else "candidates.csv")
     if file.name in FILES and any((file.parent / name).exists() for name in FILES):
         raise RefusedError(f"{file}: cannot be written: it belongs to a run")
+    if design is not None:
+        if layers or not design.isalnum():
+            raise RefusedError(f"--design takes a digest, and no --layers (got {design!r})")
+        try:
+            text = tables.design(folder, design)
+        except LedgerError as error:
+            raise RefusedError(str(error)) from None
+        write(file, text)
+        console_of().print(f"datasheet in {file}", highlight=False, markup=False)
+        return
     try:
         table = (tables.layers if layers else tables.candidates)(folder)
         content = table.to_parquet() if file.suffix.lower() == ".parquet" else table.to_csv()

@@ -6,21 +6,19 @@ in figures and :func:`_embedded` within scripts. A content security policy keeps
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ruamel.yaml import YAML
 
 from accelerators.operators import ROLES
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.mapping_file import LayerMapping, MappingDocument
 from codesign import mappings
+from codesign.experiments.export import datasheet_yaml
 from codesign.experiments.ledger import Ledger
 from codesign.files import write_whole
 from codesign.reports import _figures as figures
@@ -92,7 +90,7 @@ def _embedded(data: Any) -> str:
 
 def _best_files(design: Design) -> dict[str, str]:
     """The winning design as files: name and text."""
-    found = {_ACCELERATOR: _yaml(design.datasheet)}
+    found = {_ACCELERATOR: datasheet_yaml(design.datasheet)}
     document = _mapping_document(design)
     if document is not None:
         try:
@@ -100,15 +98,6 @@ def _best_files(design: Design) -> dict[str, str]:
         except ValueError as error:
             design.problems.append(f"no mappings.yaml: {error}")
     return found
-
-
-def _yaml(datasheet: Mapping[str, Any]) -> str:
-    """A datasheet as YAML; it begins with its name."""
-    yaml = YAML()
-    yaml.width = 2**31
-    text = io.StringIO()
-    yaml.dump({"name": datasheet["name"], **datasheet}, text)
-    return text.getvalue()
 
 
 def _mapping_document(design: Design) -> MappingDocument | None:

@@ -245,3 +245,19 @@ def test_what_cannot_be_exported(searched: Path, tmp_path: Path, monkeypatch: py
     with pytest.raises(RefusedError, match=r"Parquet needs pyarrow: pip install 'codesign\[parquet\]'"):
         experiments.export(searched, tmp_path / "table.parquet")
     assert not (tmp_path / "table.parquet").exists()
+
+
+def test_any_design_comes_out_as_a_datasheet(searched: Path, tmp_path: Path) -> None:
+    rows = [row for row in same(export.candidates(searched)) if row["status"] == "ok" and row["generation"] is not None]
+    digest = rows[-1]["digest"]
+    out = tmp_path / "design.yaml"
+    done = codesign("export", searched, "--design", digest[:8], "--out", out)
+    assert done.returncode == 0, done.stderr
+    evaluated = codesign("evaluate", "ds_cnn", "--on", out, "--json", tmp_path / "e.json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    (record,) = json.loads((tmp_path / "e.json").read_text())
+    assert record["area_mm2"] == rows[-1]["area_mm2"]
+    refused = codesign("export", searched, "--design", "zzz")
+    assert refused.returncode == 2
+    assert "no candidates are called 'zzz'" in refused.stderr
+    assert "takes a digest" in codesign("export", searched, "--design", "../x").stderr

@@ -26,12 +26,12 @@ from accelerators.spatial.model import evaluate as evaluate_mapping
 from codesign import evaluate
 from codesign.experiments import run
 from codesign.experiments.candidates import Record
+from codesign.experiments.export import datasheet_yaml
 from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.sheet import Experiment
 from codesign.experiments.workers import Done, Pool, evaluate_task
 from codesign.reports import _figures as figures
 from codesign.reports import _words as words
-from codesign.reports import html as report
 from codesign.reports._run import Candidate, Point, Run
 from codesign.reports.drawing import draw, size_text
 from codesign.reports.html import write_report
@@ -353,7 +353,7 @@ def test_the_winner_as_files_costs_what_the_ledger_says(runs: Callable[[str], Pa
 @pytest.mark.parametrize("name", catalog.names("spatial"))
 def test_datasheets_survive_as_yaml(name: str) -> None:
     data = dict(catalog.document(name).data)
-    text = report._yaml({**data, "description": "no: 'yes' \"1e5\"\n # [x] {y} é\t "})
+    text = datasheet_yaml({**data, "description": "no: 'yes' \"1e5\"\n # [x] {y} é\t "})
     again = parse(text).data
     assert text.startswith("name: ")
     assert {**again, "description": data["description"]} == data
