@@ -56,7 +56,7 @@ def test_the_table_holds_what_every_design_scores(file, table):
     designs = [point.space.build(values) for values in point.space.designs()]
     assert table.choices == len(designs) == point.space.cardinality
     expected = {
-        design.digest: evaluate_candidate(design.accelerator, networks, **point.settings)["objectives"]["edp"]
+        _enumerated.key(design.values): evaluate_candidate(design.accelerator, networks, **point.settings)["objectives"]["edp"]
         for design in designs
         if isinstance(design, Design)
     }
