@@ -9,7 +9,7 @@ have, are listed and not scored. Keys ``hw360_*`` were measured on one cell of e
 those. ``--networks`` takes a sample.
 
 With ``--samples`` predictors learn from so many measurements, and are scored on the other networks looked at, three
-times; beside them the ceiling, a model that learns from four fifths of all.
+times; beside them the ceiling, the better of two models (boosted trees, ridge regression) that learn from four fifths.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ from mappers.processes import kill, worker_pool
 
 _LEAST_MEAN, _MOST_BELOW = 0.92, 0.005
 _CHUNK = 64
-#: Mean rank correlation that predictors must reach, by measurements.
+#: Mean rank correlation that predictors must reach on NAS-Bench-201, by measurements.
 _LEAST_LEARNED = {20: 0.95, 100: 0.97}
+#: With enough measurements of another space, how far they may be behind the ceiling.
+_ENOUGH, _MOST_BEHIND = 100, 0.03
 _REPEATS, _LEARNED_NETWORKS = 3, 2000
 
 
@@ -179,7 +181,7 @@ def learned(
         chosen = _sampled(each, networks)
         at = np.searchsorted(rows, each.rows[chosen])
         jobs.append(([counts[i] for i in at], each.values[chosen], samples))
-    lines, found = [], []
+    lines, found, behind = [], [], []
     with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
         results = progress.track(pool.map(_learned, jobs), total=len(jobs), description="predictors")
         for each, (ranks, errors, ceiling, form) in zip(scored, results, strict=True):
@@ -187,9 +189,11 @@ def learned(
             found.append(rank)
             spread = f"{rank:.3f} ({min(ranks):.3f}-{max(ranks):.3f})"
             lines.append((each.key, spread, f"{np.median(errors):.1%}", f"{ceiling:.3f}", form))
+            if space != "nb201" and samples >= _ENOUGH and rank < ceiling - _MOST_BEHIND:
+                behind.append(f"{each.key}: {rank:.3f} is more than {_MOST_BEHIND} below the ceiling, {ceiling:.3f}")
     mean = float(np.mean(found))
-    target = _LEAST_LEARNED.get(samples)
-    failures = [f"mean {mean:.3f}, must be at least {target}"] if target is not None and mean < target else []
+    target = _LEAST_LEARNED.get(samples) if space == "nb201" else None
+    failures = [f"mean {mean:.3f}, must be at least {target}"] if target is not None and mean < target else behind
     header = ("measurement", f"Spearman with {samples}", "median error", "ceiling", "learnt from")
     figures = f"predictors on {space}, {samples} measurements: mean Spearman {mean:.3f} of {len(found)} measurements"
     return report(header, lines, failures, figures, not failures)
