@@ -3,8 +3,9 @@
 Time is mostly a sum over operators, so the process has a linear part, and a smooth part for what is no sum (operators
 that run side by side or find their inputs in a cache). What a device makes of dead operators is not known: a process
 for each view of the networks (see :mod:`codesign.predictors.features`), and for sums over classes instead of counts
-where there are many different operators, and the one with the highest marginal likelihood is taken. Its uncertainty is
-calibrated by leaving each measurement out (Sundararajan and Keerthi, Neural Computation 2001).
+where there are many different operators, and the one with the highest marginal likelihood is taken. Each measurement is
+left out in turn (Sundararajan and Keerthi, Neural Computation 2001): what the others find impossible is an outlier, as
+phones give, and is not learnt from; how far off the rest are calibrates the uncertainty.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ LEAST_MEASUREMENTS = 5
 _VERSION = 1
 #: Inputs may lie outside the training range by this part of it.
 _MARGIN = 0.1
+#: Measurements that are more standard deviations off than this, if left out, are outliers.
+_MOST_SIGMAS = 4.5
 #: Counts are used where there are at most so many different operators per measurement.
 _MOST_OPERATORS = 3
 _Counts = dict[str, Counter[Operator]]
@@ -49,6 +52,9 @@ class Prediction:
 
 class Predictor:
     """Learns from measured networks, see the module; ``unit`` is that of the measurements ("ms", "mJ")."""
+
+    #: Positions of the measurements that were not learnt from.
+    outliers: tuple[int, ...] = ()
 
     def __init__(self, unit: str = "ms"):
         self.unit = unit
@@ -80,7 +86,12 @@ class Predictor:
             if best is None or model.evidence > best[1].evidence:
                 best = form, model
         assert best is not None
-        self.form, self._process = best
+        self.form, process = best
+        wild = np.abs(process.left_out()) > _MOST_SIGMAS
+        self.outliers = tuple(int(i) for i in np.nonzero(wild)[0])
+        if self.outliers and len(values) - len(self.outliers) >= LEAST_MEASUREMENTS:
+            process = _Process(self._matrix(counts, self.form)[~wild], values[~wild])
+        self._process = process
         return self
 
     def _forms(self, measurements: int) -> list[tuple[str, str]]:
@@ -194,17 +205,16 @@ class _Process:
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._model.fit(self._scaled(x), (y - self._middle) / self._spread)
         self.evidence = float(self._model.log_marginal_likelihood_value_)
-        self._factor = self._calibrated()
+        self._factor = float(np.sqrt(np.mean(self.left_out() ** 2)))
 
     def _scaled(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return (x[:, self._used] - self._mean[self._used]) / self._std[self._used]
 
-    def _calibrated(self) -> float:
-        """By how much errors of measurements that are left out exceed what the process expects."""
-        inverse = np.linalg.inv(self._model.L_ @ self._model.L_.T)
-        errors = self._model.alpha_.ravel() / np.diag(inverse)
-        expected = 1 / np.sqrt(np.diag(inverse))
-        return float(np.sqrt(np.mean((errors / expected) ** 2)))
+    def left_out(self) -> NDArray[np.float64]:
+        """Errors of measurements that are left out, each over what the process expects of it, (n,)."""
+        variance = 1 / np.diag(np.linalg.inv(self._model.L_ @ self._model.L_.T))
+        errors: NDArray[np.float64] = self._model.alpha_.ravel() * np.sqrt(variance)
+        return errors
 
     def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         mean, std = self._model.predict(self._scaled(x), return_std=True)

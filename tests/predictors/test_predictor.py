@@ -57,6 +57,16 @@ def test_its_uncertainty_is_calibrated() -> None:
     assert 0.85 < np.mean(inside) < 0.995
 
 
+def test_wild_measurements_are_left_out() -> None:
+    measured = times("written", 0.01)
+    measured[7] *= 30
+    predictor = Predictor().fit_counts(COUNTS[:60], measured[:60])
+    assert predictor.outliers == (7,)
+    predicted = [p.mean for p in predictor.predict_counts(COUNTS[60:], extrapolate=True)]
+    assert spearmanr(predicted, measured[60:])[0] > 0.98
+    assert Predictor().fit_counts(COUNTS[60:], measured[60:]).outliers == ()
+
+
 def test_it_is_kept_without_pickles(tmp_path: Path) -> None:
     measured = times("written", 0.02)
     predictor = Predictor("mJ").fit(NETWORKS[:30], measured[:30].tolist())
