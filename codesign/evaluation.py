@@ -21,7 +21,7 @@ from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.streaming import stream
 from codesign import networks
 from codesign.networks import Fusion, Network
-from codesign.networks.execution import memory_misfit, steps
+from codesign.networks.execution import memory_misfit, merged, steps
 from mappers import (
     DEFAULT_EVALUATIONS,
     DEFAULT_NODE_LIMIT,
@@ -41,7 +41,8 @@ Progress = Callable[[str, int, int], None]
 class LayerCost:
     """One layer on one piece of hardware; ``cost`` is a reason where the hardware cannot run it.
 
-    ``gap`` is how far its mapping may be above the optimum of the objective, if the mapper knows.
+    ``fused`` layers run inside another one, ``dropped`` ones not at all. ``gap`` is how far its mapping may be above
+    the optimum of the objective, if the mapper knows.
     """
 
     name: str
@@ -49,6 +50,7 @@ class LayerCost:
     cost: Cost | Infeasible
     fused: bool = False
     gap: float | None = None
+    dropped: bool = False
 
     def record(self) -> Record:
         """The layer as a flat record."""
@@ -57,7 +59,7 @@ class LayerCost:
             return {**record, "status": self.cost.code, "reason": self.cost.message}
         return {
             **record,
-            "status": "fused" if self.fused else "ok",
+            "status": "fused" if self.fused else "dropped" if self.dropped else "ok",
             "macs": self.cost.macs,
             "padded_macs": self.cost.padded_macs,
             "energy_pj": self.cost.energy_pj,
@@ -323,13 +325,15 @@ def on_processor(graph: Network, processor: Processor) -> NetworkCost:
     for step, cost in zip(started, run(processor, started), strict=True):
         parts.setdefault(step.layer, []).append(cost)
     misfit = memory_misfit(graph, processor)
+    inside = merged(graph, processor.runtime)
     layers = []
     for layer in graph:
         costs = parts.get(layer.name)
         whole: Cost | Infeasible = nothing if costs is None else _sum(costs)
         if misfit is not None and layer.name == misfit.facts["layer"]:
             whole = misfit
-        layers.append(LayerCost(layer.name, layer.operator, whole, fused=costs is None))
+        fused = layer.name in inside
+        layers.append(LayerCost(layer.name, layer.operator, whole, fused, dropped=costs is None and not fused))
     peak = processor.type.peak_ops_per_s / 2 / processor.clock_hz
     quality = f"roofline, {processor.type.type}, {processor.runtime.name}"
     return NetworkCost(graph.name, processor.name, None, peak, tuple(layers), quality)

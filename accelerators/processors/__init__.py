@@ -1,1 +1,1 @@
-"""Processors: CPUs, GPUs and microcontrollers as rooflines, lookup tables of measured layers, learned predictors."""
+"""Processors: CPUs, GPUs and microcontrollers as rooflines, and lookup tables of measured layers."""

@@ -28,15 +28,14 @@ from pydantic import BeforeValidator, Field
 
 from accelerators.documents import Document, DocumentError, StrictModel, json_schema, read
 from accelerators.fields import Capacity, Clock, NumberType, Power, measured, type_bits
-from accelerators.processors.processor import Arithmetic, Cache, Processor, Runtime
+from accelerators.processors.processor import Arithmetic, Cache, Class, Processor, Runtime
 from accelerators.suggestions import did_you_mean
 
 _RUNTIMES = Path(__file__).parent / "runtimes"
 
-Rate = Annotated[float, measured("rate in bytes per second", 1.0, 1e18)]
+BytesPerSecond = Annotated[float, measured("rate in bytes per second", 1.0, 1e18)]
 Operations = Annotated[float, measured("rate in operations per second", 1.0, 1e21)]
 Duration = Annotated[float, measured("time in seconds", 0, 1e3)]
-Class = Literal["convolution", "depthwise", "matmul", "normalization", "elementwise", "pool", "softmax", "movement"]
 Part = Annotated[float, Field(gt=0, le=1)]
 Multiple = Annotated[float, Field(ge=0, le=1e6)]
 
@@ -54,7 +53,7 @@ class CacheSheet(StrictModel):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
     capacity: Capacity
-    bandwidth: Rate
+    bandwidth: BytesPerSecond
     keeps: Annotated[bool, Field(description="an operator finds there what the one before left")] = True
 
 
@@ -62,7 +61,7 @@ class MemorySheet(StrictModel):
     """The memory in which a network runs."""
 
     capacity: Capacity
-    bandwidth: Rate
+    bandwidth: BytesPerSecond
 
 
 class PowerSheet(StrictModel):

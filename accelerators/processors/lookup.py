@@ -102,7 +102,8 @@ def nearest(entries: Mapping[str, Entry], key: str) -> Entry | None:
     """What a block takes that differs from blocks of a table in its sizes only: the nearest one's, scaled.
 
     Sizes are the numbers of a key. Blocks of a kind have equal text between them, kernel, stride and flags included.
-    The nearest has the least distance of the sizes' logarithms; time goes with the product of input and expansion.
+    The nearest has the least distance of the sizes' logarithms; time goes with the geometric mean of input and output
+    words, and with the expansion.
     """
     words, sizes = _parts(key)
     best, least = None, math.inf
@@ -112,7 +113,9 @@ def nearest(entries: Mapping[str, Entry], key: str) -> Entry | None:
             continue
         distance = sum(abs(math.log(a / b)) for a, b in zip(sizes, theirs, strict=True))
         if distance < least:
-            ratio = math.exp(sum(math.log(a / b) for a, b in zip(sizes, theirs, strict=True)) / 2)
+            # The expansion comes last.
+            weights = [0.5] * len(sizes) if "expand:" not in words else [*[0.5] * (len(sizes) - 1), 1.0]
+            ratio = math.prod((a / b) ** w for a, b, w in zip(sizes, theirs, weights, strict=True))
             best, least = Entry(entry.mean_ms * ratio, entry.std_ms and entry.std_ms * ratio), distance
     return best
 

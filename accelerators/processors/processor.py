@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 #: What operators are to a runtime. Everything with MACs is a convolution, a depthwise one, or a matrix product.
-CLASSES = ("convolution", "depthwise", "matmul", "normalization", "elementwise", "pool", "softmax", "movement")
+Class = Literal["convolution", "depthwise", "matmul", "normalization", "elementwise", "pool", "softmax", "movement"]
+CLASSES: tuple[Class, ...] = typing.get_args(Class)
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,10 @@ class Runtime:
 
     name: str
     dispatch_s: float = 0.0
-    dispatches: Mapping[str, float] | None = None
+    dispatches: Mapping[Class, float] = field(default_factory=dict)
     asynchronous: bool = False
-    efficiency: Mapping[str, float] | None = None
-    scalar: frozenset[str] = frozenset()
+    efficiency: Mapping[Class, float] = field(default_factory=dict)
+    scalar: frozenset[Class] = frozenset()
     scalar_cycles: float = 1.0
     grain: int = 1
     threads: int | None = None

@@ -18,7 +18,7 @@ import numpy as np
 
 from accelerators.costs import Cost
 from accelerators.operators import Operator
-from accelerators.processors.processor import Processor
+from accelerators.processors.processor import CLASSES, Class, Processor
 
 _MOVEMENT = frozenset({"embedding", "gather", "pad", "permute", "resize", "unknown"})
 #: Operations per element and class, where the operator has no MACs: exponentials count as several.
@@ -39,13 +39,13 @@ class Step:
     resident_bytes: float = 0.0
 
 
-def class_of(operator: Operator) -> str:
-    """What an operator is to a runtime, one of :data:`~accelerators.processors.processor.CLASSES`."""
+def class_of(operator: Operator) -> Class:
+    """What an operator is to a runtime."""
     if operator.macs:
         if operator.kind == "depthwise":
             return "depthwise"
         return "matmul" if "matmul" in operator.kind else "convolution"
-    if operator.kind in ("pool", "softmax", "normalization"):
+    if operator.kind in CLASSES:
         return operator.kind
     return "movement" if operator.kind in _MOVEMENT else "elementwise"
 
@@ -98,7 +98,7 @@ def compute_s(processor: Processor, operator: Operator) -> float:
         reached = min(threads, math.ceil(elements / runtime.grain)) / processor.cores
     if kind in runtime.scalar:
         return work * runtime.scalar_cycles / (processor.clock_hz * processor.cores * reached)
-    efficiency = (runtime.efficiency or {}).get(kind, 1.0)
+    efficiency = runtime.efficiency.get(kind, 1.0)
     return work / (processor.type.peak_ops_per_s * reached * efficiency)
 
 
@@ -202,7 +202,7 @@ def dispatch_s(processor: Processor, operator: Operator) -> float:
     runtime = processor.runtime
     kind = class_of(operator)
     count = max(1, len(operator.tensors) - 2) if kind == "elementwise" and not runtime.fuses_elementwise else 1
-    return runtime.dispatch_s * (runtime.dispatches or {}).get(kind, 1.0) * count
+    return runtime.dispatch_s * runtime.dispatches.get(kind, 1.0) * count
 
 
 def run(processor: Processor, steps: Sequence[Step]) -> list[Cost]:

@@ -7,13 +7,13 @@ results a runtime may compute ahead of time.
 
 from __future__ import annotations
 
-import networkx as nx
+from collections import Counter
 
 from accelerators.costs import Infeasible
 from accelerators.operators import normalization
 from accelerators.processors.processor import Processor, Runtime
 from accelerators.processors.roofline import Step
-from codesign.networks.graph import Network
+from codesign.networks.graph import Fusion, Network
 
 _ZERO = "zero"
 
@@ -28,31 +28,37 @@ def live(network: Network, runtime: Runtime) -> list[str]:
                 constants.add(name)
     if not runtime.drops_unreachable:
         return [name for name in graph if not (runtime.folds_zero_inputs and name in constants)]
-    # A constant needs nothing to be computed first.
-    needed: nx.DiGraph = nx.DiGraph(graph)
-    needed.remove_edges_from([(source, name) for name in constants for source in graph.predecessors(name)])
-    outputs = [name for name in graph if graph.out_degree(name) == 0]
-    reached = set(outputs).union(*(nx.ancestors(needed, output) for output in outputs))
-    return [name for name in graph if name in reached and name not in constants]
+    needed = {name for name in graph if graph.out_degree(name) == 0}
+    # Layers are in topological order. A constant needs nothing to be computed first.
+    for name in reversed(list(graph)):
+        if name in needed and name not in constants:
+            needed.update(graph.predecessors(name))
+    return [name for name in graph if name in needed and name not in constants]
+
+
+def merged(network: Network, runtime: Runtime) -> dict[str, Fusion]:
+    """The layers that run inside an earlier one, which are those that are executed and have a producer that is."""
+    if not runtime.fuses_elementwise:
+        return {}
+    kept = set(live(network, runtime))
+    return {
+        name: fusion for name, fusion in network.fusable().items() if name in kept and kept.issuperset(fusion.producers)
+    }
 
 
 def steps(network: Network, runtime: Runtime, bits: int) -> list[Step]:
     """What is started, one after another, with numbers of ``bits``."""
     weights_bytes = network.parameters * bits / 8
-    fused = network.fusable() if runtime.fuses_elementwise else {}
-    extra: dict[str, int] = {}
+    inside = merged(network, runtime)
+    extra: Counter[str] = Counter()
+    for fusion in inside.values():
+        extra[fusion.producers[0]] += fusion.reads
     found = []
-    kept = live(network, runtime)
-    alive = set(kept)
-    for name in kept:
-        if name in fused and all(producer in alive for producer in fused[name].producers):
-            first = fused[name].producers[0]
-            extra[first] = extra.get(first, 0) + fused[name].reads
-    for name in kept:
-        if name in fused and all(producer in alive for producer in fused[name].producers):
+    for name in live(network, runtime):
+        if name in inside:
             continue
         layer = network.layer(name)
-        found.append(Step(name, layer.operator, extra.get(name, 0), weights_bytes))
+        found.append(Step(name, layer.operator, extra[name], weights_bytes))
         if layer.batch_norm and not runtime.folds_batch_norm:
             words = layer.operator.words(layer.operator.output)
             channels = layer.operator.bound("K") * layer.operator.bound("G")
@@ -63,8 +69,8 @@ def steps(network: Network, runtime: Runtime, bits: int) -> list[Step]:
 def memory_misfit(network: Network, processor: Processor) -> Infeasible | None:
     """Why a network has no room on a processor, if it has none; the reason names the tensor with which it overflows.
 
-    Layers run in order; a tensor is kept until the last layer that reads it has run. Weights are in flash where there
-    is one, in memory otherwise.
+    Layers run in order; a tensor is kept until the last layer that reads it has run, and the output of a layer that
+    runs inside another takes that one's place. Weights are in flash where there is one, in memory otherwise.
     """
     word_bytes = processor.type.bits / 8
     graph = network.graph
@@ -77,9 +83,17 @@ def memory_misfit(network: Network, processor: Processor) -> Infeasible | None:
             text = f"weights of {layer.name}: {weights:.0f} bytes with those before it, {place} has {room:.0f}"
             return Infeasible("capacity", text, {"layer": layer.name, "tensor": "weights", "bytes": weights})
     held = weights if processor.flash_bytes is None else 0.0
-    readers = {name: graph.out_degree(name) for name in graph}
+    inside = merged(network, processor.runtime)
+    kept = live(network, processor.runtime)
+    alive = set(kept)
+    readers = {name: sum(reader in alive for reader in graph.successors(name)) for name in graph}
     sizes: dict[str, float] = {}
-    for name in graph:
+    for name in kept:
+        if name in inside:
+            roots = inside[name].producers
+            for source in graph.predecessors(name):
+                if source in roots or (source in inside and inside[source].producers == roots):
+                    sizes.pop(source, None)
         operator = graph.nodes[name]["operator"]
         sizes[name] = operator.words(operator.output) * word_bytes
         inputs = 0.0

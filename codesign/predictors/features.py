@@ -1,8 +1,8 @@
 """What a predictor sees of a network: how often each operator runs, and sums over all of them.
 
-Runtimes differ in what they make of dead operators and of batch normalisation, and it is not known what a device did.
+Runtimes differ in what they make of dead operators, and it is not known what a device did.
 So a network is looked at in two ways (:data:`VIEWS`): everything that is written in it, and what is left when operators
-that the output does not need are gone and normalisations are folded.
+that the output does not need are gone. Normalisations go with their convolutions and are no columns of their own.
 """
 
 from __future__ import annotations

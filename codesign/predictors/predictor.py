@@ -212,7 +212,7 @@ class _Process:
 
     def left_out(self) -> NDArray[np.float64]:
         """Errors of measurements that are left out, each over what the process expects of it, (n,)."""
-        variance = 1 / np.diag(np.linalg.inv(self._model.L_ @ self._model.L_.T))
+        variance = 1 / (np.linalg.inv(self._model.L_) ** 2).sum(axis=0)
         errors: NDArray[np.float64] = self._model.alpha_.ravel() * np.sqrt(variance)
         return errors
 

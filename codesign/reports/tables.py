@@ -76,7 +76,7 @@ def layer_table(network_cost: NetworkCost) -> Table:
                 f"{cost.edp_js * 1e9:.4g}",
                 percent(cost.utilisation) if cost.macs else "",
                 "" if layer.gap is None else f"{layer.gap:.2%}",
-                "fused" if layer.fused else cost.bottleneck,
+                "fused" if layer.fused else "dropped" if layer.dropped else cost.bottleneck,
             )
         else:
             figures = ("-", "-", "-", "-", "", str(cost))

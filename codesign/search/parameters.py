@@ -54,6 +54,10 @@ class Parameter(ABC):
         Raises ValueError for a value that the parameter cannot have.
         """
 
+    def problem(self, value: Any) -> str | None:
+        """Why a value that numbers stand for cannot be, if it cannot."""
+        return None
+
     @abstractmethod
     def values(self) -> Iterator[Any]:
         """All values."""
@@ -264,10 +268,10 @@ class Connectivity(Parameter):
                 f"pes must be from at least {least}, {max(self.axes)} axes of {self.size_step} (got {self.pes.low:g})"
             )
 
-    @staticmethod
-    def pes_of(value: Wiring) -> int:
-        """PEs of an array."""
-        return math.prod(size for _, size in value)
+    def problem(self, value: Wiring) -> str | None:
+        """Sizes that do not divide the number of PEs leave some out, maybe too many."""
+        pes = math.prod(size for _, size in value)
+        return f"{pes} PEs, at least {self.pes.low:g}" if pes < self.pes.low else None
 
     @property
     def _most(self) -> int:
@@ -316,10 +320,10 @@ class Connectivity(Parameter):
     def encode(self, value: Wiring, encoding: EncodingName) -> list[float]:
         """See :class:`Parameter`."""
         count = len(value)
-        product = self.pes_of(value)
+        product = math.prod(size for _, size in value)
         try:
             order = [self.unroll.index(tuple(dims)) for dims, _ in value]
-            if count not in self.axes or len(set(order)) < count or product < self.pes.low:
+            if count not in self.axes or len(set(order)) < count or self.problem(value):
                 raise ValueError
             steps = math.ceil((product - self.pes.low) / self.pes.step - 1e-9)
             pes = int(self.pes.number(steps))

@@ -222,9 +222,9 @@ class HardwareSpace:
     def build(self, values: Values) -> Design | Infeasible:
         """The design, or why there is none: a datasheet that contradicts itself, or above the budget."""
         for name, parameter in self.parameters.items():
-            if isinstance(parameter, Connectivity) and parameter.pes_of(values[name]) < parameter.pes.low:
-                pes = parameter.pes_of(values[name])
-                return Infeasible("space", f"{pes} PEs, at least {parameter.pes.low:g}", {"quantity": f"{name}.pes"})
+            problem = parameter.problem(values[name])
+            if problem is not None:
+                return Infeasible("space", problem, {"quantity": name})
         data = self._filled((), self._template, {path: values[p.name] for path, p in self._found.items()})
         data.setdefault("name", f"{self.name}_{digest(data)}")
         places = {path[len(self._at) :]: place for path, place in self._document.places.items()}

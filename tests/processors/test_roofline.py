@@ -235,6 +235,29 @@ def test_a_network_without_room_names_the_tensor() -> None:
     assert result.problems == [f"fc: capacity: {little.message}"]
 
 
+def test_an_activation_inside_its_producer_takes_no_memory_of_its_own() -> None:
+    b = Builder("net")
+    b.conv(b.input(1, 16, 16), "conv", K=8, kernel=3, padding=1, activation="relu")
+    found = replace(processor(), flash_bytes=1e6, ram_bytes=(18 * 18 + 8 * 16 * 16) * 4)
+    assert memory_misfit(b.network, found) is None
+    alone = replace(found, runtime=replace(found.runtime, fuses_elementwise=False))
+    misfit = memory_misfit(b.network, alone)
+    assert misfit is not None
+    assert misfit.facts["layer"] == "conv.relu"
+
+
+def test_dropped_and_merged_layers_are_told_apart() -> None:
+    network = nas_bench_201.network(_DEAD, cells_per_stage=1)
+    found = replace(processor(), runtime=replace(processor().runtime, folds_zero_inputs=False))
+    states = {layer.name: layer.record()["status"] for layer in evaluation.on_processor(network, found).layers}
+    kinds = {layer.name: layer.operator.kind for layer in network}
+    assert {states[name] for name, kind in kinds.items() if kind == "zero"} == {"dropped"}
+    merged = [name for name, state in states.items() if state == "fused"]
+    assert merged
+    assert not any(network.layer(name).operator.macs for name in merged)
+    assert set(states.values()) <= {"ok", "fused", "dropped"}
+
+
 def test_kinds_of_hardware_share_a_table() -> None:
     result = evaluation.evaluate("ds_cnn", ["raspberry_pi_4", "eyeriss", "micro_bit"])
     assert [each.hardware for each in result.results] == ["raspberry_pi_4", "eyeriss", "micro_bit"]

@@ -229,7 +229,7 @@ def test_no_design_has_fewer_pes_than_the_least() -> None:
     assert {design.accelerator.macs for design in built if isinstance(design, Design)} == {12, 16}
     short = [found for found in built if isinstance(found, Infeasible)]
     assert short
-    assert all(found.facts["quantity"] == "buffer.array.pes" for found in short)
+    assert all(found.facts["quantity"] == "buffer.array" for found in short)
     assert all(math.prod(size for _, size in values["buffer.array"]) >= 12 for values in space.designs())
 
 
