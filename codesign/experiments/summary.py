@@ -13,7 +13,7 @@ import numpy as np
 from codesign.experiments.ledger import Ledger
 from codesign.experiments.run import BASELINE
 from codesign.experiments.sheet import point_sheets
-from codesign.search.pareto import front
+from codesign.search.pareto import best
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,8 @@ def _best(
     # In the order of the proposals; those of a generation that is not finished come last.
     places = {key: i for i, key in reversed(list(enumerate(proposed)))}
     keys = sorted(found, key=lambda key: (places.get(key, math.inf), key))
-    if len(goals) > 1 and keys:
-        values = np.array([[found[key][goal] for goal in goals] for key in keys])
-        keys = [keys[i] for i in sorted(front(values))]
-    by = goals[0] if len(goals) == 1 else "edp"
-    best = min(keys, key=lambda key: (found[key][by], [found[key][goal] for goal in goals]), default=None)
-    return None if best is None else (best, found[best])
+    if not keys:
+        return None
+    points = np.array([[found[key][goal] for goal in goals] for key in keys])
+    key = keys[best(points, np.array([found[key]["edp"] for key in keys]))]
+    return key, found[key]

@@ -34,7 +34,7 @@ from codesign.experiments.run import BASELINE
 from codesign.experiments.sheet import ExperimentSheet, load_network
 from codesign.networks import Network, NetworkError
 from codesign.reports.tables import si
-from codesign.search.pareto import front
+from codesign.search.pareto import best, front
 
 _FRONT_PART = 500
 _T = TypeVar("_T")
@@ -127,7 +127,11 @@ class Point:
     @property
     def best(self) -> Candidate | None:
         """The best design; with several objectives the one of the front with the least EDP."""
-        return min(self.front, key=lambda c: c.values["edp"], default=None)
+        fine = [c for c in self.tried if c.fine]
+        if not fine:
+            return None
+        points = np.array([[c.values[goal] for goal in self.goals] for c in fine])
+        return fine[best(points, np.array([c.values["edp"] for c in fine]))]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,19 @@ def front(points: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.nonzero(good & ~dominated_by(points).any(axis=1))[0]
 
 
+def best(points: NDArray[np.float64], edp: NDArray[np.float64]) -> int:
+    """Which of the points (n, m), n >= 1, stands for all of them.
+
+    The least one; with several objectives, of those that no other dominates the one of least ``edp`` (n,). Of equals
+    the one with the least first objective, and so on, then the first.
+    """
+    by = points[:, 0] if points.shape[1] == 1 else edp
+    for i in np.lexsort((*points.T[::-1], by)).tolist():
+        if not ((points <= points[i]).all(axis=1) & (points < points[i]).any(axis=1)).any():
+            return int(i)
+    raise ValueError("of finitely many points one is not dominated")
+
+
 def ranks(points: NDArray[np.float64]) -> NDArray[np.int64]:
     """(n,) 0 for the front, 1 for the front of the rest, and so on (Deb et al., NSGA-II, 2002)."""
     dominated = dominated_by(points)

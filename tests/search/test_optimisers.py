@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from codesign.search import OPTIMISERS, CmaEs, Genetic, Nsga2, Random
-from codesign.search.pareto import crowding, front, hypervolume, ranks
+from codesign.search.pareto import best, crowding, front, hypervolume, ranks
 from codesign.search.testing import OptimiserConformance
 
 
@@ -120,3 +120,14 @@ def test_infinite_points_are_on_no_front() -> None:
 def test_wrong_sizes_are_refused(size: int, population: int) -> None:
     with pytest.raises(ValueError, match="size must be >= 1 and population >= 2"):
         Random(size, population=population)
+
+
+def test_the_best_of_a_front_is_that_of_least_edp() -> None:
+    random = np.random.default_rng(0)
+    for objectives in (1, 2, 3):
+        for _ in range(50):
+            points = random.integers(0, 5, (12, objectives)).astype(float)
+            edp = random.integers(0, 4, 12).astype(float) if objectives > 1 else points[:, 0]
+            i = best(points, edp)
+            expected = min(front(points), key=lambda k: (edp[k], *points[k], k))
+            assert i == expected
