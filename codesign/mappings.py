@@ -31,10 +31,13 @@ def of_layer(accelerator: SpatialAccelerator, name: str, operator: Operator, fou
 
 
 def of_network(cost: NetworkCost) -> MappingDocument | None:
-    """The mappings of a network's layers; those that stream or cannot run have none. None if there is no other."""
+    """The mappings of a network's layers; those that stream or cannot run have none, nor have those on a processor.
+
+    None if there is no other layer.
+    """
     layers = []
     for layer in cost.layers:
-        if isinstance(layer.cost, Cost) and not layer.operator.passes:
+        if isinstance(layer.cost, Cost) and layer.cost.details is not None:
             details = layer.cost.details
             bounds = {dim: n for dim, n in details.operator.bounds if n != layer.operator.bound(dim)}
             costs = Costs(layer.cost.energy_pj, layer.cost.latency_cycles)

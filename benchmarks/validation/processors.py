@@ -27,7 +27,7 @@ from rich.progress import Progress
 from scipy.stats import spearmanr
 
 from accelerators import catalog
-from accelerators.costs import Infeasible
+from accelerators.costs import Cost, Infeasible
 from accelerators.operators import Operator
 from accelerators.processors.processor import Processor
 from benchmarks._common import BadInputError, report
@@ -53,7 +53,7 @@ class _Estimator:
 
     def __init__(self, name: str):
         self.hardware = catalog.load(name)
-        self._mapped: dict[Operator, tuple[object, None]] = {}
+        self._mapped: dict[Operator, tuple[Cost | Infeasible, None]] = {}
 
     def __call__(self, network: Network) -> tuple[float, float]:
         if isinstance(self.hardware, Processor):
@@ -65,7 +65,7 @@ class _Estimator:
                 found = map_operator(self.hardware, operator)
                 self._mapped[operator] = (found.cost if isinstance(found, MapResult) else found, None)
         latency_s = energy_pj = 0.0
-        for layer in layer_costs(self.hardware, network, network.fusable(), self._mapped):  # type: ignore[arg-type]
+        for layer in layer_costs(self.hardware, network, network.fusable(), self._mapped):
             assert not isinstance(layer.cost, Infeasible), layer.cost
             latency_s += layer.cost.latency_s
             energy_pj += layer.cost.energy_pj

@@ -419,12 +419,11 @@ class _Resolver:
     def accelerator(self, path: Path_, name: str | None) -> SpatialAccelerator | None:
         if name is None:
             return None
-        known = catalog.names("spatial")
+        known = catalog.names()
         if name not in known and not name.endswith((".yaml", ".yml")):
-            rule = (
-                f"unknown accelerator {name!r}{did_you_mean(name, known)} (known: {', '.join(known)}, or a .yaml file)"
-            )
-            self.problem(path, rule)
+            spatial = catalog.names("spatial")
+            listed = f"(known: {', '.join(spatial)}, or a .yaml file)"
+            self.problem(path, f"unknown accelerator {name!r}{did_you_mean(name, spatial)} {listed}")
             return None
         if name not in known:
             self.note(self.path_of(name))

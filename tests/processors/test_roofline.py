@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +18,8 @@ from accelerators.documents import DocumentError
 from accelerators.operators import Operator, batched_matmul, conv2d, depthwise, elementwise, matmul, pool2d, softmax
 from accelerators.processors.processor import Processor
 from accelerators.processors.roofline import Step, compute_s, dispatch_s, fill, memory_s, run, traffic_words
-from codesign import evaluation
+from codesign import evaluation, mappings
+from codesign.experiments.sheet import Experiment
 from codesign.nas.spaces import nas_bench_201
 from codesign.networks import Builder, Network, load
 from codesign.networks.execution import live, memory_misfit, steps
@@ -268,6 +272,25 @@ def test_kinds_of_hardware_share_a_table() -> None:
         assert each.edp_js == pytest.approx(each.energy_pj * 1e-12 * (each.latency_s or 0))
     assert result["raspberry_pi_4"].area_mm2 is None
     assert "roofline, fp32, litert" in str(result["raspberry_pi_4"].record()["mappings"])
+
+
+def test_results_of_processors_are_written(tmp_path: Path) -> None:
+    result = evaluation.evaluate("ds_cnn", ["raspberry_pi_4", "eyeriss"])
+    assert mappings.of_network(result["raspberry_pi_4"]) is None
+    assert mappings.of_network(result["eyeriss"]) is not None
+    command = [sys.executable, "-m", "codesign", "evaluate", "ds_cnn", "--on", "raspberry_pi_4", "--layers"]
+    files = ["--out", "out", "--json", "a.json", "--csv", "a.csv"]
+    done = subprocess.run([*command, *files], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"layers.csv", "results.json", "summary.csv"}
+
+
+def test_what_needs_mappings_refuses_processors(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match=r"raspberry_pi_4: must be a spatial accelerator \(got a processor\)"):
+        catalog.load_spatial("raspberry_pi_4")
+    text = "name: a\nnetworks: ds_cnn\nhardware: {accelerators: [raspberry_pi_4]}\n"
+    with pytest.raises(DocumentError, match="must be a spatial accelerator"):
+        Experiment.parse(text, tmp_path / "experiment.yaml")
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
