@@ -90,6 +90,7 @@ class RuntimeSheet(StrictModel):
     fuses_elementwise: bool = True
     drops_unreachable: bool = True
     folds_zero_inputs: bool = True
+    merges_duplicates: Annotated[bool, Field(description="what computes the same is run once")] = False
 
 
 def _runtime(value: object) -> object:

@@ -45,7 +45,8 @@ class Runtime:
     ``scalar_cycles`` per operation. ``grain`` is the number of elements per core below which an elementwise operator
     or a pooling gets no further core, ``threads`` the cores that are used at most; without ``divides_pixels`` cores
     share the channels and images of a convolution only. ``folds_batch_norm`` and ``fuses_elementwise`` say what is
-    merged into the operator before it, ``drops_unreachable`` and ``folds_zero_inputs`` what becomes of dead operators.
+    merged into the operator before it, ``drops_unreachable`` and ``folds_zero_inputs`` what becomes of dead operators,
+    and ``merges_duplicates`` whether operators that compute the same are run once.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Runtime:
     fuses_elementwise: bool = True
     drops_unreachable: bool = True
     folds_zero_inputs: bool = True
+    merges_duplicates: bool = False
     source: str = ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from accelerators import catalog
 from benchmarks._common import BadInputError
-from codesign.nas.spaces import fbnet, nas_bench_201, ofa_mobilenet_v3
-from codesign.networks import Network
+from codesign.nas.spaces import fbnet, hat, nas_bench_201, ofa_mobilenet_v3
+from codesign.networks import Network, NetworkError
 
 LEAST_NETWORKS = 5
+#: Networks that a worker does at once.
+CHUNK = 64
 _LARGEST_BATCH = 4096
 _SUFFIX = re.compile(r"(?P<device>.+?)_(?P<what>lat_ms|energy_mj)(?P<computed>_reconstructed)?")
 #: What devices are called in files, and in the catalog; the longest name that fits counts.
@@ -43,6 +46,13 @@ _DEVICES = {
     "silver_4210r": "xeon_silver_4210r",
     "eyeriss": "eyeriss",
 }
+#: The same for HAT, whose authors name kinds: their board, their server's processor.
+_HAT_DEVICES = {
+    "gpu_titanxp": "titan_xp",
+    "cpu_raspberrypi": "raspberry_pi_4",
+    "cpu_xeon": "xeon_e5_2640_v4",
+}
+_HAT_LATENCIES = ("latency_mean_encoder", "latency_mean_decoder")
 #: Prefixes that say who measured.
 _SOURCES = ("help_", "hw360_")
 
@@ -52,7 +62,7 @@ class Measurement:
     """What one device took for networks: ``rows`` are numbers of networks in the file, ``values`` in ms or mJ.
 
     ``hardware`` is a name of the catalog, or None for a device that it does not have; ``computed`` values come from a
-    formula and not from a device.
+    formula and not from a device. ``features`` (n, f) are what the authors' own models learnt from, if known.
     """
 
     key: str
@@ -62,14 +72,18 @@ class Measurement:
     rows: NDArray[np.int64]
     values: NDArray[np.float64]
     computed: bool
+    features: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class Space:
-    """Networks by row of a file, for a batch size; ``count`` rows."""
+    """Networks by row of a file, for a batch size; ``count`` rows.
+
+    What was measured of a row is a sum over networks, so many runs of each (an encoder, and a decoder step by step).
+    """
 
     count: int
-    network: Callable[[int, int], Network]
+    parts: Callable[[int, int], list[tuple[Network, int]]]
     #: Rows on which keys that begin so were really measured.
     measured_rows: Mapping[str, NDArray[np.int64]]
 
@@ -85,12 +99,29 @@ def read(path: Path, space: str, only: str | None) -> tuple[Space, list[Measurem
             data = {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise BadInputError(f"{path}: cannot be read as an .npz file without pickles: {error}") from None
-    networks = _SPACES[space](path, data)
-    found = list(_measurements(path, data, networks, only))
+    if space == _HAT:
+        networks, found = _read_hat(path, data, only)
+    else:
+        networks = _SPACES[space](path, data)
+        found = list(_measurements(path, data, networks, only))
     if not found:
-        known = ", ".join(key for key in data if _SUFFIX.fullmatch(key)) or "none"
+        known = ", ".join(key for key in data if space == _HAT or _SUFFIX.fullmatch(key)) or "none"
         raise BadInputError(f"{path}: no measurement{f' {only!r}' if only else ''} (measurements: {known})")
     return networks, found
+
+
+@functools.cache
+def space_of(path: Path, space: str) -> Space:
+    """The networks of a file, read once per process."""
+    return read(path, space, None)[0]
+
+
+def sampled(measurement: Measurement, networks: int | None) -> NDArray[np.int64]:
+    """Positions among the measured rows: all of them, or a sample that is the same for all devices of a file."""
+    count = len(measurement.rows)
+    if networks is None or networks >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, networks, replace=False))
 
 
 def _measurements(path: Path, data: Mapping[str, Any], space: Space, only: str | None) -> Iterator[Measurement]:
@@ -144,29 +175,67 @@ def _nb201(path: Path, data: Mapping[str, Any]) -> Space:
     representatives = np.unique(classes, return_index=True)[1]
     return Space(
         len(codes),
-        lambda row, batch: nas_bench_201.network(codes[row].tolist(), batch=batch, classes=100),
+        lambda row, batch: [(nas_bench_201.network(codes[row].tolist(), batch=batch, classes=100), 1)],
         {"hw360_": np.sort(representatives)},
     )
 
 
 def _fbnet(path: Path, data: Mapping[str, Any]) -> Space:
     codes = _codes(path, data, "arch", 22)
-    return Space(len(codes), lambda row, batch: fbnet.network(codes[row].tolist(), batch=batch), {})
+    return Space(len(codes), lambda row, batch: [(fbnet.network(codes[row].tolist(), batch=batch), 1)], {})
 
 
 def _ofa(path: Path, data: Mapping[str, Any]) -> Space:
     kernels, expansions = _codes(path, data, "ks", 20), _codes(path, data, "e", 20)
     depths, sizes = _codes(path, data, "d", 5), _codes(path, data, "r", None)
 
-    def network(row: int, batch: int) -> Network:
+    def parts(row: int, batch: int) -> list[tuple[Network, int]]:
         genes = (kernels[row].tolist(), expansions[row].tolist(), depths[row].tolist())
-        return ofa_mobilenet_v3.network(*genes, batch=batch, resolution=int(sizes[row]), width=1.2)
+        return [(ofa_mobilenet_v3.network(*genes, batch=batch, resolution=int(sizes[row]), width=1.2), 1)]
 
-    return Space(len(kernels), network, {})
+    return Space(len(kernels), parts, {})
+
+
+def _read_hat(path: Path, data: Mapping[str, Any], only: str | None) -> tuple[Space, list[Measurement]]:
+    """Every array has networks of its own: ten features, then latencies of encoder and decoder."""
+    columns = [str(column) for column in data.get("columns", ())]
+    wanted = (*hat.FEATURES, *_HAT_LATENCIES)
+    if set(wanted) - set(columns):
+        raise BadInputError(f"{path}: columns must name {', '.join(wanted)} (got {', '.join(columns) or 'none'})")
+    places = [columns.index(name) for name in wanted]
+    networks: list[tuple[hat.Genes, hat.Task]] = []
+    found = []
+    for key, array in data.items():
+        task, _, device = key.partition("_")
+        if array.ndim != 2 or (only is not None and key != only):
+            continue
+        if task not in hat.TASKS:
+            raise BadInputError(f"{path}: {key}: must begin with one of {', '.join(hat.TASKS)}")
+        if array.dtype.kind not in "fiu" or array.shape[1] != len(columns) or len(array) < LEAST_NETWORKS:
+            shape = f"(n, {len(columns)}) with n >= {LEAST_NETWORKS}"
+            raise BadInputError(f"{path}: {key}: must be numbers of shape {shape} (got {array.shape} of {array.dtype})")
+        table = array[:, places].astype(np.float64)
+        bad = np.argwhere(~(np.isfinite(table) & (table > 0)))
+        if len(bad):
+            row, column = bad[0]
+            raise BadInputError(f"{path}: {key}[{row}]: {wanted[column]} must be > 0 (got {table[row, column]:g})")
+        rows = np.arange(len(networks), len(networks) + len(table))
+        for row, features in enumerate(table[:, : len(hat.FEATURES)]):
+            try:
+                genes = hat.from_features(features.tolist())
+            except NetworkError as error:
+                raise BadInputError(f"{path}: {key}[{row}]: {error}") from None
+            networks.append((genes, hat.TASKS[task]))
+        values = table[:, len(hat.FEATURES) :].sum(axis=1)
+        hardware = _HAT_DEVICES.get(device, device if device in catalog.names() else None)
+        features = table[:, : len(hat.FEATURES)]
+        found.append(Measurement(key, hardware, 1, False, rows, values, False, features))
+    return Space(len(networks), lambda row, batch: hat.translation(*networks[row]), {}), found
 
 
 #: By name: how a file's rows become networks.
 _SPACES: dict[str, Callable[[Path, Mapping[str, Any]], Space]] = {"nb201": _nb201, "fbnet": _fbnet, "ofa_mbv3": _ofa}
-SPACES = tuple(_SPACES)
+_HAT = "hat"
+SPACES = (*_SPACES, _HAT)
 
-__all__ = ["LEAST_NETWORKS", "SPACES", "Measurement", "Space", "read"]
+__all__ = ["CHUNK", "LEAST_NETWORKS", "SPACES", "Measurement", "Space", "read", "sampled", "space_of"]

@@ -1,6 +1,7 @@
 """Latencies that were measured on real devices against those that the program gives.
 
     python -m benchmarks.validation.processors --space nb201 --measured FILE [--device KEY] [--networks N] [--samples N]
+        [--transfer] [--plot FILE]
 
 ``FILE`` is an .npz file with one array per device (``help_raspi4_lat_ms``, ``hw360_pi5_onnx_cifar100_energy_mj``) and,
 but for NAS-Bench-201, the networks of its rows. Spearman's rank correlation of the *uncalibrated* models with what was
@@ -8,8 +9,8 @@ measured, beside that of counting operations. What was computed and not measured
 have, are listed and not scored. Keys ``hw360_*`` were measured on one cell of every isomorphism class and are scored on
 those. ``--networks`` takes a sample.
 
-With ``--samples`` predictors learn from so many measurements, and are scored on the other networks looked at, three
-times; beside them the ceiling, the better of two models (boosted trees, ridge regression) that learn from four fifths.
+With ``--samples`` predictors learn from so many measurements and are scored on the other networks looked at, see
+:mod:`benchmarks.validation._learned`; with ``--transfer`` they start from the roofline.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,21 +31,14 @@ from accelerators.costs import Cost, Infeasible
 from accelerators.operators import Operator
 from accelerators.processors.processor import Processor
 from benchmarks._common import BadInputError, report
-from benchmarks.validation._measured import LEAST_NETWORKS, SPACES, Measurement, Space, read
+from benchmarks.validation._learned import learned
+from benchmarks.validation._measured import CHUNK, LEAST_NETWORKS, SPACES, Measurement, read, sampled, space_of
 from codesign.evaluation import layer_costs, on_processor
 from codesign.networks import Network
-from codesign.predictors import Predictor, Vocabulary
-from codesign.predictors.features import VIEWS, operator_counts
 from mappers import MapResult, map_operator
 from mappers.processes import kill, worker_pool
 
 _LEAST_MEAN, _MOST_BELOW = 0.92, 0.005
-_CHUNK = 64
-#: Mean rank correlation that predictors must reach on NAS-Bench-201, by measurements.
-_LEAST_LEARNED = {20: 0.95, 100: 0.97}
-#: With enough measurements of another space, how far they may be behind the ceiling.
-_ENOUGH, _MOST_BEHIND = 100, 0.03
-_REPEATS, _LEARNED_NETWORKS = 3, 2000
 
 
 class _Estimator:
@@ -55,7 +48,15 @@ class _Estimator:
         self.hardware = catalog.load(name)
         self._mapped: dict[Operator, tuple[Cost | Infeasible, None]] = {}
 
-    def __call__(self, network: Network) -> tuple[float, float]:
+    def __call__(self, parts: list[tuple[Network, int]]) -> tuple[float, float]:
+        latency_ms = energy_mj = 0.0
+        for network, times in parts:
+            ms, mj = self._one(network)
+            latency_ms += times * ms
+            energy_mj += times * mj
+        return latency_ms, energy_mj
+
+    def _one(self, network: Network) -> tuple[float, float]:
         if isinstance(self.hardware, Processor):
             cost = on_processor(network, self.hardware)
             assert cost.latency_s is not None and cost.energy_pj is not None, cost.problems
@@ -72,27 +73,21 @@ class _Estimator:
         return latency_s * 1e3, energy_pj * 1e-9
 
 
-_SPACE: Space | None = None
 _ESTIMATORS: dict[str, _Estimator] = {}
-
-
-def _begin(path: Path, space: str) -> None:
-    global _SPACE
-    _SPACE = read(path, space, None)[0]
 
 
 def _estimated(arguments: tuple[Path, str, int, tuple[str, ...], list[int]]) -> list[list[float]]:
     """For rows of a file: operations, then latency and energy on every piece of hardware."""
     path, space, batch, names, rows = arguments
-    if _SPACE is None:
-        _begin(path, space)
-    assert _SPACE is not None
+    networks = space_of(path, space)
     found = []
     for row in rows:
-        network = _SPACE.network(row, batch)
-        figures = [float(network.macs)]
+        parts = networks.parts(row, batch)
+        figures = [float(sum(network.macs * times for network, times in parts))]
         for name in names:
-            figures += _ESTIMATORS.setdefault(name, _Estimator(name))(network)
+            if name not in _ESTIMATORS:
+                _ESTIMATORS[name] = _Estimator(name)
+            figures += _ESTIMATORS[name](parts)
         found.append(figures)
     return found
 
@@ -101,7 +96,7 @@ def estimates(
     path: Path, space: str, batch: int, names: Sequence[str], rows: NDArray[np.int64], pool: Executor
 ) -> NDArray[np.float64]:
     """(n, 1 + 2 x hardware): MACs, then latency in ms and energy in mJ on every piece of hardware, by row of a file."""
-    chunks = [rows[i : i + _CHUNK].tolist() for i in range(0, len(rows), _CHUNK)]
+    chunks = [rows[i : i + CHUNK].tolist() for i in range(0, len(rows), CHUNK)]
     jobs = [(path, space, batch, tuple(names), chunk) for chunk in chunks]
     found: list[list[float]] = []
     with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
@@ -111,14 +106,6 @@ def estimates(
     return np.array(found)
 
 
-def _sampled(measurement: Measurement, networks: int | None) -> NDArray[np.int64]:
-    """Positions among the measured rows: all of them, or a sample that is the same for all devices of a file."""
-    count = len(measurement.rows)
-    if networks is None or networks >= count:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, networks, replace=False))
-
-
 def roofline(path: Path, space: str, measurements: Sequence[Measurement], networks: int | None, pool: Executor) -> int:
     """Rank correlation of the uncalibrated models; returns the exit code."""
     scored = [each for each in measurements if each.hardware is not None and not each.computed]
@@ -126,7 +113,7 @@ def roofline(path: Path, space: str, measurements: Sequence[Measurement], networ
     for batch in sorted({each.batch for each in scored}):
         of_batch = [each for each in scored if each.batch == batch]
         names = sorted({each.hardware for each in of_batch if each.hardware})
-        rows = np.unique(np.concatenate([each.rows[_sampled(each, networks)] for each in of_batch]))
+        rows = np.unique(np.concatenate([each.rows[sampled(each, networks)] for each in of_batch]))
         tables[batch] = names, rows, estimates(path, space, batch, names, rows, pool)
     lines, failures, found = [], [], []
     for each in measurements:
@@ -134,7 +121,7 @@ def roofline(path: Path, space: str, measurements: Sequence[Measurement], networ
             lines.append((each.key, "computed" if each.computed else "not in the catalog", "", "", "", ""))
             continue
         names, rows, table = tables[each.batch]
-        chosen = _sampled(each, networks)
+        chosen = sampled(each, networks)
         at = np.searchsorted(rows, each.rows[chosen])
         ours = table[at, 1 + 2 * names.index(each.hardware) + each.energy]
         measured = each.values[chosen]
@@ -154,76 +141,6 @@ def roofline(path: Path, space: str, measurements: Sequence[Measurement], networ
     return report(header, lines, failures, figures, not failures)
 
 
-def _counted(arguments: tuple[Path, str, list[int]]) -> list[Any]:
-    path, space, rows = arguments
-    if _SPACE is None:
-        _begin(path, space)
-    assert _SPACE is not None
-    return [operator_counts(_SPACE.network(row, 1)) for row in rows]
-
-
-def learned(
-    path: Path, space: str, measurements: Sequence[Measurement], samples: int, networks: int, pool: Executor
-) -> int:
-    """Predictors that learn from a few measurements; returns the exit code."""
-    scored = [each for each in measurements if not each.computed]
-    for each in scored:
-        if len(each.rows) < samples + LEAST_NETWORKS:
-            least = samples + LEAST_NETWORKS
-            raise BadInputError(f"{path}: {each.key}: must have at least {least} networks (got {len(each.rows)})")
-    rows = np.unique(np.concatenate([each.rows[_sampled(each, networks)] for each in scored]))
-    chunks = [rows[i : i + _CHUNK].tolist() for i in range(0, len(rows), _CHUNK)]
-    counts: list[Any] = []
-    for part in pool.map(_counted, [(path, space, chunk) for chunk in chunks]):
-        counts += part
-    jobs = []
-    for each in scored:
-        chosen = _sampled(each, networks)
-        at = np.searchsorted(rows, each.rows[chosen])
-        jobs.append(([counts[i] for i in at], each.values[chosen], samples))
-    lines, found, behind = [], [], []
-    with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
-        results = progress.track(pool.map(_learned, jobs), total=len(jobs), description="predictors")
-        for each, (ranks, errors, ceiling, form) in zip(scored, results, strict=True):
-            rank = float(np.median(ranks))
-            found.append(rank)
-            spread = f"{rank:.3f} ({min(ranks):.3f}-{max(ranks):.3f})"
-            lines.append((each.key, spread, f"{np.median(errors):.1%}", f"{ceiling:.3f}", form))
-            if space != "nb201" and samples >= _ENOUGH and rank < ceiling - _MOST_BEHIND:
-                behind.append(f"{each.key}: {rank:.3f} is more than {_MOST_BEHIND} below the ceiling, {ceiling:.3f}")
-    mean = float(np.mean(found))
-    target = _LEAST_LEARNED.get(samples) if space == "nb201" else None
-    failures = [f"mean {mean:.3f}, must be at least {target}"] if target is not None and mean < target else behind
-    header = ("measurement", f"Spearman with {samples}", "median error", "ceiling", "learnt from")
-    figures = f"predictors on {space}, {samples} measurements: mean Spearman {mean:.3f} of {len(found)} measurements"
-    return report(header, lines, failures, figures, not failures)
-
-
-def _learned(arguments: tuple[list[Any], NDArray[np.float64], int]) -> tuple[list[float], list[float], float, str]:
-    """Rank correlations and median errors of three predictors, the ceiling, and what the last one looked at."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
-    from sklearn.linear_model import RidgeCV
-
-    counts, values, samples = arguments
-    random = np.random.default_rng(samples)
-    ranks, errors, form = [], [], ""
-    for _ in range(_REPEATS):
-        order = random.permutation(len(values))
-        train, test = order[:samples], order[samples:]
-        predictor = Predictor().fit_counts([counts[i] for i in train], values[train])
-        predicted = np.array([p.mean for p in predictor.predict_counts([counts[i] for i in test], extrapolate=True)])
-        ranks.append(float(spearmanr(predicted, values[test])[0]))
-        errors.append(float(np.median(np.abs(predicted / values[test] - 1))))
-        form = " ".join(predictor.form)
-    vocabulary = Vocabulary.of(counts)
-    matrix = np.hstack([np.array([vocabulary.histogram(c, view) for c in counts]) for view in VIEWS])
-    order = random.permutation(len(values))
-    train, test = order[: len(order) * 4 // 5], order[len(order) * 4 // 5 :]
-    models = (HistGradientBoostingRegressor(random_state=0), RidgeCV(np.geomspace(1e-3, 1e3, 7)))
-    fitted = [model.fit(matrix[train], values[train]).predict(matrix[test]) for model in models]
-    return ranks, errors, max(float(spearmanr(predicted, values[test])[0]) for predicted in fitted), form
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparison; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -236,18 +153,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", metavar="KEY", help="one measurement of the file")
     parser.add_argument("--networks", type=int, help="networks that are looked at (all; 2,000 for predictors)")
     parser.add_argument("--samples", type=int, help="measurements that predictors learn from")
+    parser.add_argument("--transfer", action="store_true", help="predictors have the roofline as a feature")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="predicted against measured, a .png or .svg file")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     options = parser.parse_args(arguments)
     if options.samples is not None and options.samples < LEAST_NETWORKS:
         raise BadInputError(f"--samples must be >= {LEAST_NETWORKS}")
     if options.workers < 1 or (options.networks is not None and options.networks < 5):
         raise BadInputError("--workers must be >= 1 and --networks >= 5")
+    if options.samples is None and (options.transfer or options.plot):
+        raise BadInputError("--transfer and --plot need --samples")
     _, measurements = read(options.measured, options.space, options.device)
     pool = worker_pool(options.workers)
     try:
         if options.samples is not None:
-            networks = options.networks or _LEARNED_NETWORKS
-            return learned(options.measured, options.space, measurements, options.samples, networks, pool)
+            return learned(
+                options.measured,
+                options.space,
+                measurements,
+                options.samples,
+                pool,
+                networks=options.networks,
+                transfer=options.transfer,
+                plot=options.plot,
+            )
         return roofline(options.measured, options.space, measurements, options.networks, pool)
     finally:
         kill(pool)

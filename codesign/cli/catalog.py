@@ -164,6 +164,7 @@ def _show_processor(console: Console, processor: Processor) -> None:
         f"elementwise operators {'fused' if runtime.fuses_elementwise else 'by themselves'}",
         f"unreachable operators {'dropped' if runtime.drops_unreachable else 'executed'}",
         f"operators on zeros {'folded' if runtime.folds_zero_inputs else 'executed'}",
+        f"duplicates {'merged' if runtime.merges_duplicates else 'executed'}",
     ]
     console.print(f"runtime {runtime.name}: {'; '.join(said)}", markup=False, highlight=False)
     if runtime.source:

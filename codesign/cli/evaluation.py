@@ -48,6 +48,7 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="write everything as JSON")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="write the layers as CSV")] = None,
     out: Annotated[Path | None, typer.Option(help="result folder: tables, JSON, mappings")] = None,
+    chart: Annotated[Path | None, typer.Option(help="draw rooflines: a .png, .svg or .pdf file")] = None,
     objective: Goal = "edp",
     mapper: MapperName = None,
     evaluations: Evaluations = None,
@@ -70,11 +71,19 @@ def evaluate(
     candidates = hardware_of(on)
     if together and (objective != "edp" or mapper):
         raise RefusedError("--together minimises the EDP with the optimal mapper: leave out --objective and --mapper")
-    for path in (json_file, csv_file):
+    for path in (json_file, csv_file, chart):
         if path:
             require_writable_file(path)
     if out:
         require_writable_folder(out)
+    if chart:
+        from codesign.reports.charts import roofline_chart
+        from codesign.reports.comparison import image_format
+
+        try:
+            image_format(chart)
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
     from codesign.evaluation import evaluate as run
     from mappers import DEFAULT_EVALUATIONS, SpaceTooLargeError, WorkerDiedError
 
@@ -115,6 +124,8 @@ def evaluate(
         write(json_file, result.to_json())
     if csv_file:
         write(csv_file, result.to_csv())
+    if chart:
+        roofline_chart(list(zip(result.results, candidates, strict=True)), chart)
     if out:
         _write_folder(result, out, dict(zip([candidate.name for candidate in candidates], on, strict=True)))
         console.print(f"results in {out}", highlight=False)

@@ -2,7 +2,8 @@
 
 Elementwise operators and batch normalisations may run inside the operator before them. Dead operators are of two kinds:
 those that the output does not need, and those whose inputs are constant (zeros, or made of nothing but zeros), whose
-results a runtime may compute ahead of time.
+results a runtime may compute ahead of time. Operators that compute the same are run once by runtimes that look for
+common subexpressions (TorchScript, ONNX Runtime, the converter of LiteRT).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 
 from accelerators.costs import Infeasible
-from accelerators.operators import normalization
+from accelerators.operators import Operator, normalization
 from accelerators.processors.processor import Processor, Runtime
 from accelerators.processors.roofline import Step
 from codesign.networks.graph import Fusion, Network
@@ -18,22 +19,42 @@ from codesign.networks.graph import Fusion, Network
 _ZERO = "zero"
 
 
+def duplicates(network: Network, runtime: Runtime) -> dict[str, str]:
+    """Layers that compute what an earlier one does, and that one; none for a runtime that does not look for them.
+
+    Such layers have no trained values, and equal operators on the same operands.
+    """
+    found: dict[str, str] = {}
+    if not runtime.merges_duplicates:
+        return found
+    first: dict[tuple[Operator, tuple[tuple[str, tuple[str, ...]], ...]], str] = {}
+    for name, node in network.graph.nodes.items():
+        operands = {tensor: tuple(found.get(s, s) for s in sources) for tensor, sources in node["operands"].items()}
+        if node["parameters"] or not all(operands.values()):
+            continue
+        earlier = first.setdefault((node["operator"], tuple(sorted(operands.items()))), name)
+        if earlier != name:
+            found[name] = earlier
+    return found
+
+
 def live(network: Network, runtime: Runtime) -> list[str]:
     """Names of the layers that a runtime executes, in order."""
     graph = network.graph
+    same = duplicates(network, runtime)
     constants = {name for name, node in graph.nodes.items() if node["operator"].kind == _ZERO}
     if runtime.folds_zero_inputs:
         for name in graph:
             if graph.in_degree(name) and all(source in constants for source in graph.predecessors(name)):
                 constants.add(name)
     if not runtime.drops_unreachable:
-        return [name for name in graph if not (runtime.folds_zero_inputs and name in constants)]
+        return [name for name in graph if name not in same and not (runtime.folds_zero_inputs and name in constants)]
     needed = {name for name in graph if graph.out_degree(name) == 0}
     # Layers are in topological order. A constant needs nothing to be computed first.
     for name in reversed(list(graph)):
         if name in needed and name not in constants:
             needed.update(graph.predecessors(name))
-    return [name for name in graph if name in needed and name not in constants]
+    return [name for name in graph if name in needed and name not in constants and name not in same]
 
 
 def merged(network: Network, runtime: Runtime) -> dict[str, Fusion]:
@@ -85,8 +106,9 @@ def memory_misfit(network: Network, processor: Processor) -> Infeasible | None:
     held = weights if processor.flash_bytes is None else 0.0
     inside = merged(network, processor.runtime)
     kept = live(network, processor.runtime)
-    alive = set(kept)
-    readers = {name: sum(reader in alive for reader in graph.successors(name)) for name in graph}
+    same = duplicates(network, processor.runtime)
+    read = {name: {same.get(source, source) for source in graph.predecessors(name)} for name in kept}
+    readers = Counter(source for sources in read.values() for source in sources)
     sizes: dict[str, float] = {}
     for name in kept:
         if name in inside:
@@ -107,7 +129,7 @@ def memory_misfit(network: Network, processor: Processor) -> Infeasible | None:
                 f"memory has {processor.ram_bytes:.0f}"
             )
             return Infeasible("capacity", text, {"layer": name, "tensor": "outputs", "bytes": needed})
-        for source in graph.predecessors(name):
+        for source in read[name]:
             readers[source] -= 1
             if not readers[source]:
                 sizes.pop(source, None)

@@ -1,8 +1,9 @@
 """What a predictor sees of a network: how often each operator runs, and sums over all of them.
 
-Runtimes differ in what they make of dead operators, and it is not known what a device did.
-So a network is looked at in two ways (:data:`VIEWS`): everything that is written in it, and what is left when operators
-that the output does not need are gone. Normalisations go with their convolutions and are no columns of their own.
+Runtimes differ in what they make of dead operators and of those that compute the same, and it is not known what a
+device did. So a network is looked at in four ways (:data:`VIEWS`): everything that is written in it, or what is left
+when operators that the output does not need are gone; and either with duplicates counted once. Normalisations go with
+their convolutions and are no columns of their own.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ from codesign.networks.execution import steps
 
 #: Ways to look at a network.
 VIEWS = {
-    "written": Runtime("written", folds_batch_norm=True, fuses_elementwise=False, drops_unreachable=False,
-                       folds_zero_inputs=False),
-    "needed": Runtime("needed", folds_batch_norm=True, fuses_elementwise=False, drops_unreachable=True,
-                      folds_zero_inputs=False),
-}  # fmt: skip
-#: Sums per class: how many operators, their operations, the words of their tensors.
-_SUMS = 3
+    name: Runtime(
+        name,
+        fuses_elementwise=False,
+        drops_unreachable=name.startswith("needed"),
+        folds_zero_inputs=False,
+        merges_duplicates=name.endswith("once"),
+    )
+    for name in ("written", "needed", "written once", "needed once")
+}
+#: What is summed up per class.
+SUMS = ("operators", "operations", "words of tensors")
 
 
 class UnknownOperatorError(ValueError):
@@ -73,7 +78,7 @@ def operator_counts(network: Network) -> dict[str, Counter[Operator]]:
 
 def sums(counts: dict[str, Counter[Operator]], view: str) -> NDArray[np.float64]:
     """Operators, operations and words by class, (classes x 3,)."""
-    found = np.zeros((len(CLASSES), _SUMS))
+    found = np.zeros((len(CLASSES), len(SUMS)))
     for operator, count in counts[view].items():
         words = sum(map(operator.words, operator.tensors))
         found[CLASSES.index(class_of(operator))] += count * np.array([1.0, operations(operator), words])

@@ -6,6 +6,9 @@ for each view of the networks (see :mod:`codesign.predictors.features`), and for
 where there are many different operators, and the one with the highest marginal likelihood is taken. Each measurement is
 left out in turn (Sundararajan and Keerthi, Neural Computation 2001): what the others find impossible is an outlier, as
 phones give, and is not learnt from; how far off the rest are calibrates the uncertainty.
+
+With a *reference*, the roofline of a processor or a predictor for another device, what it says of a network is one more
+feature, or the only one. With few measurements of a large space that is worth more than the rest.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import json
 import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +25,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from accelerators import catalog
 from accelerators.operators import Operator
+from accelerators.processors.processor import CLASSES, Processor
 from codesign.networks import Network
-from codesign.predictors.features import VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
+from codesign.predictors.features import SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
 
 LEAST_MEASUREMENTS = 5
-_VERSION = 1
+_VERSION = 2
+#: Units of measurements: latency or energy.
+UNITS = ("ms", "mJ")
 #: Inputs may lie outside the training range by this part of it.
 _MARGIN = 0.1
 #: Measurements that are more standard deviations off than this, if left out, are outliers.
@@ -35,6 +42,8 @@ _MOST_SIGMAS = 4.5
 #: Counts are used where there are at most so many different operators per measurement.
 _MOST_OPERATORS = 3
 _Counts = dict[str, Counter[Operator]]
+#: A view, what is taken of it ("counts", "sums", or "nothing"), and whether the reference is a feature.
+_Form = tuple[str, str, bool]
 
 
 class OutOfRangeError(ValueError):
@@ -51,13 +60,20 @@ class Prediction:
 
 
 class Predictor:
-    """Learns from measured networks, see the module; ``unit`` is that of the measurements ("ms", "mJ")."""
+    """Learns from measured networks, see the module; ``unit`` is that of the measurements ("ms" or "mJ").
+
+    ``reference`` is a processor's name or datasheet, or the file of a predictor for another device (.npz).
+    """
 
     #: Positions of the measurements that were not learnt from.
     outliers: tuple[int, ...] = ()
 
-    def __init__(self, unit: str = "ms"):
+    def __init__(self, unit: str = "ms", reference: str | Path | None = None):
+        if unit not in UNITS:
+            raise ValueError(f"unit must be one of {', '.join(UNITS)} (got {unit!r})")
         self.unit = unit
+        self.reference = None if reference is None else str(reference)
+        self._refer = None if self.reference is None else _estimator(self.reference, unit)
 
     def fit(self, networks: Sequence[Network], measured: Sequence[float]) -> Predictor:
         """Learn from networks and what was measured for each, positive numbers.
@@ -65,10 +81,16 @@ class Predictor:
         Raises ValueError for fewer than five measurements, for values that are no positive numbers, and for
         measurements that are all the same.
         """
-        return self.fit_counts([operator_counts(network) for network in networks], measured)
+        references = None if self._refer is None else [self._refer(network) for network in networks]
+        return self.fit_counts([operator_counts(network) for network in networks], measured, references)
 
-    def fit_counts(self, counts: Sequence[_Counts], measured: ArrayLike) -> Predictor:
-        """Like :meth:`fit` with operators counted before (:func:`~codesign.predictors.features.operator_counts`)."""
+    def fit_counts(
+        self, counts: Sequence[_Counts], measured: ArrayLike, references: ArrayLike | None = None
+    ) -> Predictor:
+        """Like :meth:`fit` with operators counted before (:func:`~codesign.predictors.features.operator_counts`).
+
+        ``references`` (n,) are what a reference says, in any unit.
+        """
         values = np.asarray(measured, np.float64)
         if values.ndim != 1 or len(values) != len(counts):
             raise ValueError(f"must have one measurement per network (got {len(counts)} and {values.shape})")
@@ -80,9 +102,13 @@ class Predictor:
         if np.ptp(values) == 0:
             raise ValueError(f"measurements must differ (got {len(values)} times {values[0]:g})")
         self._vocabulary = Vocabulary.of(counts)
-        best = None
-        for form in self._forms(len(values)):
-            model = _Process(self._matrix(counts, form), values)
+        best, seen = None, set()
+        for form in self._forms(len(values), references is not None):
+            matrix = self._matrix(counts, form, references)
+            if matrix.tobytes() in seen:
+                continue
+            seen.add(matrix.tobytes())
+            model = _Process(matrix, values)
             if best is None or model.evidence > best[1].evidence:
                 best = form, model
         assert best is not None
@@ -90,23 +116,36 @@ class Predictor:
         wild = np.abs(process.left_out()) > _MOST_SIGMAS
         self.outliers = tuple(int(i) for i in np.nonzero(wild)[0])
         if self.outliers and len(values) - len(self.outliers) >= LEAST_MEASUREMENTS:
-            process = _Process(self._matrix(counts, self.form)[~wild], values[~wild])
+            process = _Process(self._matrix(counts, self.form, references)[~wild], values[~wild])
         self._process = process
         return self
 
-    def _forms(self, measurements: int) -> list[tuple[str, str]]:
-        """(view, counts or sums) that can be learnt from."""
-        found = []
+    def _forms(self, measurements: int, referred: bool) -> list[_Form]:
+        """What can be learnt from."""
+        found: list[_Form] = [(next(iter(VIEWS)), "nothing", True)] if referred else []
         for view in VIEWS:
             if len(self._vocabulary.operators[view]) <= _MOST_OPERATORS * measurements:
-                found.append((view, "counts"))
-            found.append((view, "sums"))
+                found.append((view, "counts", referred))
+            found.append((view, "sums", referred))
         return found
 
-    def _matrix(self, counts: Sequence[_Counts], form: tuple[str, str]) -> NDArray[np.float64]:
-        view, what = form
-        rows = [self._vocabulary.histogram(c, view) if what == "counts" else sums(c, view) for c in counts]
-        return np.array(rows)
+    def _matrix(
+        self, counts: Sequence[_Counts], form: _Form, references: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
+        view, what, referred = form
+        columns = np.empty((len(counts), 0))
+        if what == "counts":
+            columns = np.array([self._vocabulary.histogram(each, view) for each in counts])
+        elif what == "sums":
+            columns = np.array([sums(each, view) for each in counts])
+        if not referred:
+            return columns
+        if references is None:
+            raise ValueError("learnt with a reference: what it says of the networks must be given")
+        reference = np.asarray(references, np.float64)
+        if reference.shape != (len(counts),) or not np.isfinite(reference).all():
+            raise ValueError(f"references must be {len(counts)} finite numbers (got shape {reference.shape})")
+        return np.column_stack([columns, reference])
 
     def predict(self, network: Network, extrapolate: bool = False) -> Prediction:
         """What a network will take.
@@ -115,31 +154,39 @@ class Predictor:
         :class:`~codesign.predictors.UnknownOperatorError` for operators that none of them has, unless told to
         ``extrapolate``; the prediction is then marked.
         """
-        return self.predict_counts([operator_counts(network)], extrapolate)[0]
+        references = None if self._refer is None else [self._refer(network)]
+        return self.predict_counts([operator_counts(network)], extrapolate, references)[0]
 
-    def predict_counts(self, counts: Sequence[_Counts], extrapolate: bool = False) -> list[Prediction]:
+    def predict_counts(
+        self, counts: Sequence[_Counts], extrapolate: bool = False, references: ArrayLike | None = None
+    ) -> list[Prediction]:
         """Like :meth:`predict` for several networks with operators counted before."""
-        outside = [self._outside(c) for c in counts]
+        matrix = self._matrix(counts, self.form, references)
+        outside = [self._outside(each, row) for each, row in zip(counts, matrix, strict=True)]
         if not extrapolate:
             for problem in outside:
                 if problem is not None:
                     raise problem
-        mean, std = self._process.predict(self._matrix(counts, self.form))
+        mean, std = self._process.predict(matrix)
         return [
             Prediction(float(m), float(s), problem is not None)
             for m, s, problem in zip(mean, std, outside, strict=True)
         ]
 
-    def _outside(self, counts: _Counts) -> ValueError | None:
-        view, what = self.form
+    def _outside(self, counts: _Counts, row: NDArray[np.float64]) -> ValueError | None:
+        view, what, referred = self.form
         unknown = self._vocabulary.unknown(counts, view) if what == "counts" else []
         if unknown:
             return UnknownOperatorError(unknown)
-        row = self._matrix([counts], self.form)[0]
         low, high = self._process.range
         room = _MARGIN * (high - low)
         for i in np.nonzero((row < low - room - 1e-9) | (row > high + room + 1e-9))[0]:
-            name = self._vocabulary.operators[view][i] if what == "counts" else f"column {i} of the sums by class"
+            if referred and i == len(row) - 1:
+                name = "what the reference says"
+            elif what == "counts":
+                name = self._vocabulary.operators[view][i]
+            else:
+                name = f"{SUMS[i % len(SUMS)]} of class {CLASSES[i // len(SUMS)]}"
             return OutOfRangeError(
                 f"{name}: must be from {low[i]:g} to {high[i]:g} as in the networks that were measured (got {row[i]:g})"
             )
@@ -151,6 +198,7 @@ class Predictor:
             "version": _VERSION,
             "unit": self.unit,
             "form": self.form,
+            "reference": self.reference,
             "operators": self._vocabulary.operators,
         }
         arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), **self._process.arrays()}
@@ -164,13 +212,36 @@ class Predictor:
                 about: dict[str, Any] = json.loads(str(data["about"]))
                 if about["version"] != _VERSION:
                     raise ValueError(f"version must be {_VERSION} (got {about['version']!r})")
-                found = cls(about["unit"])
-                found.form = (about["form"][0], about["form"][1])
+                found = cls(about["unit"], about["reference"])
+                view, what, referred = about["form"]
+                found.form = (str(view), str(what), bool(referred))
                 found._vocabulary = Vocabulary({view: tuple(names) for view, names in about["operators"].items()})
                 found._process = _Process(data["x"], data["y"], data["theta"])
         except (OSError, KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{path}: is no predictor: {error}") from None
         return found
+
+
+def _estimator(reference: str, unit: str) -> Callable[[Network], float]:
+    """What a reference says of a network, in milliseconds or millijoules."""
+    if reference.endswith(".npz"):
+        other = Predictor.load(Path(reference))
+        if other.unit != unit:
+            raise ValueError(f"{reference}: must predict {unit}, like the measurements (got {other.unit})")
+        return lambda network: other.predict(network, extrapolate=True).mean
+    hardware = catalog.load(reference)
+    if not isinstance(hardware, Processor):
+        raise ValueError(f"{reference}: a reference must be a processor or the .npz file of a predictor")
+    from codesign.evaluation import on_processor
+
+    def estimate(network: Network) -> float:
+        cost = on_processor(network, hardware)
+        found = cost.latency_s if unit == "ms" else cost.energy_pj
+        if found is None:
+            raise ValueError(f"{reference} cannot run {network.name}: {cost.problems[0]}")
+        return found * (1e3 if unit == "ms" else 1e-9)
+
+    return estimate
 
 
 class _Process:

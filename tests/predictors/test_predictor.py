@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from accelerators.documents import DocumentError
+from codesign.evaluation import evaluate
 from codesign.nas.spaces import nas_bench_201
 from codesign.networks import Network, load
 from codesign.predictors import OutOfRangeError, Predictor, UnknownOperatorError
-from codesign.predictors.features import operator_counts
+from codesign.predictors.features import VIEWS, operator_counts
 
 CELLS = nas_bench_201.cells()[np.random.default_rng(3).permutation(15625)[:140]]
 
@@ -38,7 +40,7 @@ def times(view: str, noise: float, seed: int = 0) -> np.ndarray:
     return np.array(found)
 
 
-@pytest.mark.parametrize("view", ["written", "needed"])
+@pytest.mark.parametrize("view", list(VIEWS))
 def test_it_finds_out_what_a_device_does_with_dead_operators(view: str) -> None:
     measured = times(view, 0.01)
     predictor = Predictor().fit_counts(COUNTS[:40], measured[:40])
@@ -112,3 +114,41 @@ def test_bad_measurements(values: list[float], expected: str) -> None:
 def test_too_few_measurements() -> None:
     with pytest.raises(ValueError, match="must have at least 5 measurements"):
         Predictor().fit_counts(COUNTS[:4], [1.0, 2.0, 3.0, 4.0])
+
+
+def test_a_reference_helps_where_measurements_are_few(tmp_path: Path) -> None:
+    # A device whose time is no sum over classes: as its roofline says, three times slower and a bit off.
+    roofline = np.array([evaluate(each, "galaxy_s7")["galaxy_s7"].latency_s for each in NETWORKS]) * 1e3
+    measured = 3 * roofline * (1 + 0.02 * np.random.default_rng(1).standard_normal(len(NETWORKS)))
+    few, rest = slice(0, 8), slice(8, None)
+    ranks = []
+    for reference in (None, "galaxy_s7"):
+        predictor = Predictor("ms", reference).fit(NETWORKS[few], measured[few].tolist())
+        given = None if reference is None else roofline[rest]
+        found = predictor.predict_counts(COUNTS[rest], extrapolate=True, references=given)
+        ranks.append(spearmanr([p.mean for p in found], measured[rest])[0])
+    assert ranks[1] > max(0.99, ranks[0])
+    predictor.save(tmp_path / "p.npz")
+    again = Predictor.load(tmp_path / "p.npz")
+    assert again.reference == "galaxy_s7"
+    assert again.predict(NETWORKS[9], extrapolate=True).mean == pytest.approx(measured[9], rel=0.1)
+    # Another device's predictor serves as well.
+    other = Predictor("ms", str(tmp_path / "p.npz")).fit(NETWORKS[few], (2 * measured[few]).tolist())
+    assert other.predict(NETWORKS[9], extrapolate=True).mean == pytest.approx(2 * measured[9], rel=0.1)
+
+
+def test_bad_references(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a reference must be a processor"):
+        Predictor("ms", "eyeriss")
+    with pytest.raises(DocumentError, match="no_such_thing"):
+        Predictor("ms", "no_such_thing")
+    with pytest.raises(ValueError, match="unit must be one of ms, mJ"):
+        Predictor("s")
+    Predictor("mJ").fit(NETWORKS[:9], times("written", 0.1)[:9].tolist()).save(tmp_path / "mj.npz")
+    with pytest.raises(ValueError, match=r"mj.npz: must predict ms, like the measurements \(got mJ\)"):
+        Predictor("ms", tmp_path / "mj.npz")
+    predictor = Predictor("ms", "galaxy_s7").fit(NETWORKS[:9], times("written", 0.1)[:9].tolist())
+    with pytest.raises(ValueError, match="what it says of the networks must be given"):
+        predictor.predict_counts(COUNTS[:2])
+    with pytest.raises(ValueError, match="references must be 2 finite numbers"):
+        predictor.predict_counts(COUNTS[:2], references=[1.0, np.nan])

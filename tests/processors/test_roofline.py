@@ -6,6 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,6 +200,39 @@ def test_unreachable_operators_are_those_that_no_output_needs() -> None:
 
     # The 3x3 convolution leads to a node of which nothing is used.
     assert convolutions(cut) == convolutions(whole)
+
+
+def test_what_computes_the_same_is_run_once() -> None:
+    runtime = replace(processor().runtime, drops_unreachable=False, folds_zero_inputs=False)
+    # Nodes 1 and 2 are both the pooled input, so that node 3 sums three poolings of two different tensors.
+    same = "|avg_pool_3x3~0|+|avg_pool_3x3~0|none~1|+|avg_pool_3x3~0|avg_pool_3x3~1|avg_pool_3x3~2|"
+
+    def kinds(cell: str, merges: bool) -> Counter[str]:
+        network = nas_bench_201.network(cell, cells_per_stage=1)
+        found = replace(runtime, merges_duplicates=merges, drops_unreachable=merges)
+        return Counter(network.layer(name).operator.kind for name in live(network, found) if "layers" in name)
+
+    assert kinds(same, False) == {"pool": 15, "zero": 3}
+    # The sum of a pooling and zeros is a tensor of its own: node 2 is pooled by itself.
+    assert kinds(same, True) == {"pool": 9}
+    # Convolutions have weights of their own.
+    apart = "|nor_conv_1x1~0|+|nor_conv_1x1~0|skip_connect~1|+|none~0|skip_connect~1|skip_connect~2|"
+    assert kinds(apart, True)["conv2d"] == 6
+
+
+def test_memory_holds_what_is_merged_until_its_last_reader_has_run() -> None:
+    b = Builder("net")
+    x = b.conv(b.input(3, 8, 8), "conv", K=8, kernel=3, padding=1)
+    first, second = (b.pool(x, name, kernel=3, stride=1, padding=1) for name in ("one", "two"))
+    b.add("sum", b.add("inner", first, x), second)
+    runtime = replace(processor().runtime, merges_duplicates=True, fuses_elementwise=False)
+    assert live(b.network, runtime) == ["conv", "one", "inner", "sum"]
+    word = processor().type.bits / 8
+    # conv, one and inner are needed at once; weights are in the same memory.
+    least = (b.network.parameters + 3 * 8 * 8 * 8) * word
+    fits = replace(processor(), runtime=runtime, flash_bytes=None, ram_bytes=least)
+    assert memory_misfit(b.network, fits) is None
+    assert memory_misfit(b.network, replace(fits, ram_bytes=least - 1)) is not None
 
 
 def test_batch_normalisation_and_activations_run_by_themselves_or_inside() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from benchmarks._common import BadInputError
 from benchmarks.validation import processors
 from benchmarks.validation._measured import read
 from codesign.evaluation import evaluate
-from codesign.nas.spaces import nas_bench_201
+from codesign.nas.spaces import hat, nas_bench_201
+from codesign.predictors import mlp
 
 CELLS = nas_bench_201.cells()[::1600]
 
@@ -98,3 +100,64 @@ def test_bad_files(tmp_path: Path, latencies: np.ndarray) -> None:
     with pytest.raises(BadInputError, match="arch is missing"):
         np.savez(path, raspi4_lat_ms=latencies)
         read(path, "fbnet", None)
+
+
+# --------------------------------------------------------------------------------------------------------------- HAT
+
+_COLUMNS = (*hat.FEATURES, "latency_mean_encoder", "latency_mean_decoder", "latency_std_encoder", "latency_std_decoder")
+
+
+def translations(count: int) -> np.ndarray:
+    """Latencies of random translations, in proportion to their decoders' layers and a bit of everything."""
+    random = np.random.default_rng(5)
+    rows = []
+    for _ in range(count):
+        layers = int(random.integers(1, 7))
+        draw = {name: tuple(random.choice(choices, n).tolist()) for name, choices, n in (
+            ("encoder_ffn", hat.FFNS, 6), ("encoder_heads", hat.HEADS, 6), ("decoder_ffn", hat.FFNS, layers),
+            ("decoder_heads", hat.HEADS, layers), ("ende_heads", hat.HEADS, layers), ("attended", hat.ATTENDED, layers),
+        )}  # fmt: skip
+        embeddings = random.choice(hat.EMBEDDINGS, 2).tolist()
+        features = hat.Genes(encoder_embed=embeddings[0], decoder_embed=embeddings[1], **draw).features()
+        rows.append([*features, 5 + features[2] / 1000, 20 * layers + features[6] / 500, 0.1, 0.1])
+    return np.array(rows, np.float32)
+
+
+def test_translations_are_learnt_and_compared_with_the_authors_perceptron(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = mlp.train
+    monkeypatch.setattr(mlp, "train", lambda *a, **options: train(*a, **(options | {"steps": 20})))
+    monkeypatch.setattr(processors, "worker_pool", lambda workers: ThreadPoolExecutor(1))
+    monkeypatch.setattr(processors, "kill", lambda pool: pool.shutdown())
+    path = tmp_path / "hat.npz"
+    np.savez(path, wmt14ende_gpu_titanxp=translations(120), columns=np.array(_COLUMNS))
+    arguments = ["--space", "hat", "--measured", str(path)]
+    assert processors.main([*arguments, "--samples", "30", "--plot", str(tmp_path / "p.svg")]) == 0
+    out = capsys.readouterr().out
+    assert "RMSE / MLP's" in out
+    assert "wmt14ende_gpu_titanxp  1.000" in out or "wmt14ende_gpu_titanxp  0.99" in out
+    assert (tmp_path / "p.svg").read_text().count("wmt14ende_gpu_titanxp")
+    assert processors.main([*arguments, "--networks", "20"]) in (0, 1)
+    assert "titan_xp        20" in capsys.readouterr().out
+
+
+def test_bad_translations(tmp_path: Path) -> None:
+    path, good = tmp_path / "hat.npz", translations(6)
+    for change, expected in (
+        ({"columns": np.array(_COLUMNS[1:])}, "columns must name encoder_embed_dim"),
+        ({"wmt14ende_gpu_titanxp": good[:4]}, r"must be numbers of shape \(n, 14\) with n >= 5"),
+        ({"wmt14ende_gpu_titanxp": good[:, 1:]}, r"must be numbers of shape"),
+        ({"wmt14ende_gpu_titanxp": -good}, r"wmt14ende_gpu_titanxp\[0\]: encoder_embed_dim must be > 0"),
+        ({"wmt14ende_gpu_titanxp": np.where(np.arange(14) == 4, 600, good)}, r"\[0\]: hat: decoder_embed_dim must be"),
+        ({"de_gpu": good}, "de_gpu: must begin with one of iwslt14deen"),
+    ):
+        np.savez(path, **({"columns": np.array(_COLUMNS), "wmt14ende_gpu_titanxp": good} | change))
+        with pytest.raises(BadInputError, match=expected):
+            read(path, "hat", None)
+    np.savez(path, columns=np.array(_COLUMNS), wmt14ende_cpu_xeon=good, iwslt14deen_gpu_v100=good)
+    _, found = read(path, "hat", None)
+    assert [(each.hardware, len(each.rows), each.rows[0]) for each in found] == [
+        ("xeon_e5_2640_v4", 6, 0),
+        (None, 6, 6),
+    ]

@@ -55,16 +55,20 @@ _LONGEST = 1024
 
 @dataclass(frozen=True)
 class Task:
-    """What a data set sets: tokens of a measured sentence (source and target), and words of the two vocabularies."""
+    """What a data set sets: tokens of a measured sentence (source and target), and words of the two vocabularies.
+
+    Without ``tied`` the output layer has weights of its own, not those of the table of embeddings.
+    """
 
     tokens: int
     source_vocabulary: int
     target_vocabulary: int
+    tied: bool = True
 
 
 #: Tasks by the name that the published latency tables begin with.
 TASKS = {
-    "iwslt14deen": Task(23, 8848, 6632),
+    "iwslt14deen": Task(23, 8848, 6632, tied=False),
     "wmt14ende": Task(30, 32768, 32768),
     "wmt19ende": Task(30, 49600, 49600),
 }
@@ -238,6 +242,29 @@ def decoder_steps(
         decoder_step(genes, position=position, batch=batch, tokens=tokens, vocabulary=vocabulary, tied=tied)
         for position in range(_sequence("tokens", tokens))
     ]
+
+
+def translation(genes: Genes, task: Task) -> list[tuple[Network, int]]:
+    """What a translation of a sentence runs, as it was measured: networks, and how many times each.
+
+    Work per step grows linearly with the position, so those in the middle stand for all after the first: operations and
+    words are those of all steps.
+    """
+    tokens = task.tokens
+    common = {"batch": BEAM, "tokens": tokens, "vocabulary": task.target_vocabulary}
+
+    def step(position: int) -> Network:
+        return decoder_step(genes, position=position, tied=task.tied, **common)
+
+    found = [
+        (encoder(genes, tokens=tokens, vocabulary=task.source_vocabulary), 1),
+        (step(0), 1),
+    ]
+    if tokens % 2 == 0:
+        positions = {tokens // 2: tokens - 1}
+    else:
+        positions = {tokens // 2: tokens // 2, tokens // 2 + 1: tokens // 2}
+    return found + [(step(position), times) for position, times in positions.items() if times]
 
 
 def _embed(b: Builder, part: str, tokens: int, vocabulary: int, features: int) -> Value:

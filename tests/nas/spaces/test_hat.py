@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.nas.spaces import hat
-from codesign.networks import NetworkError
+from codesign.networks import Network, NetworkError
 
 # Published networks, by their names in the repository.
 IWSLT_138 = hat.Genes(
@@ -213,3 +213,22 @@ def test_mistakes_in_features_are_named(place, value, message):
 def test_mistakes_in_options_are_named(build, message):
     with pytest.raises(NetworkError, match=f"hat.*{message}"):
         build()
+
+
+@pytest.mark.parametrize("task", list(hat.TASKS))
+def test_a_translation_does_the_work_of_all_its_steps(task: str) -> None:
+    sentence = hat.TASKS[task]
+    steps = hat.decoder_steps(
+        PI_6_0, batch=hat.BEAM, tokens=sentence.tokens, vocabulary=sentence.target_vocabulary, tied=sentence.tied
+    )
+    parts = hat.translation(PI_6_0, sentence)
+    assert sum(times for _, times in parts) == 1 + sentence.tokens
+    assert sum(times * part.macs for part, times in parts[1:]) == sum(step.macs for step in steps)
+
+    def words(networks: list[tuple[Network, int]]) -> int:
+        return sum(
+            times * sum(layer.operator.words(tensor) for layer in network for tensor in layer.operator.tensors)
+            for network, times in networks
+        )
+
+    assert words(parts[1:]) == words([(step, 1) for step in steps])
