@@ -186,8 +186,10 @@ class Crossbar:
 
     @cached_property
     def _hash(self) -> int:
-        # Costs are kept by crossbar, and hashing all of its parts takes longer than looking one up.
-        return hash((self.name, self.rows, self.columns, self.arrays, self.adc_bits, self.cell, self.converter))
+        # Costs are kept by crossbar, and hashing all of its parts takes longer than looking one up. Numbers only: they
+        # have the same hash in all processes.
+        shape = (self.rows, self.columns, self.arrays, self.columns_per_adc, self.sets)
+        return hash((*shape, self.weight_bits, self.input_bits, self.cell_bits, self.bits_per_cycle, self.adc_bits))
 
     @property
     def is_digital(self) -> bool:
@@ -333,15 +335,6 @@ class Crossbar:
             return 0
         converter = self.converter
         assert converter is not None
-        bits = self.bits_per_cycle
-        if not self.converts_every_cycle:
-            bits = self.applied_bits
+        bits = self.applied_bits if converter.sums_cycles else self.bits_per_cycle
         top = rows * (2**bits - 1) * (2**self.cell_bits - 1)
         return math.ceil(math.log2(top + 1)) + (self.signed != "offset") - self.flipped_columns
-
-    @property
-    def converts_every_cycle(self) -> bool:
-        """Whether every input cycle is converted by itself."""
-        from accelerators.crossbar.converters import Integrating
-
-        return not isinstance(self.converter, Integrating)

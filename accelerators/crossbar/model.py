@@ -196,16 +196,20 @@ def _rewrite(crossbar: Crossbar, held: Sequence[_Job], needed: int) -> None:
     With ``replicates`` a layer, which has the chip for itself, is written as often as makes it fastest.
     """
     memory = crossbar.memory
+    used = 0
     for job in held:
         placed = job.placed
         assert placed is not None
+        used += placed.arrays
         if memory is None:
+            if used <= crossbar.arrays:
+                continue
             text = (
-                f"the network takes {needed} arrays, {crossbar.name} has {crossbar.arrays}, and no memory from which "
-                "weights could be loaded in turn"
+                f"{used} arrays with those before it, of {needed} in all; {crossbar.name} has {crossbar.arrays}, and "
+                "no memory from which weights could be loaded in turn"
             )
             job.refused = Infeasible("capacity", text, {"arrays": needed, "limit": crossbar.arrays})
-            continue
+            return
         bits = placed.weights * crossbar.weight_bits
         cells = placed.weights * crossbar.columns_per_weight * crossbar.rows_per_weight
         job.energy["memory"] = job.energy.get("memory", 0.0) + bits * memory.energy_pj_per_bit
@@ -244,6 +248,7 @@ def _keep_activations(crossbar: Crossbar, jobs: Sequence[_Job], pipelined: bool)
             if lines > room:
                 text = f"rows that windows wait for: {lines:.0f} bytes up to here, buffers have {room:.0f}"
                 job.refused = Infeasible("capacity", text, {"bytes": lines, "limit": room})
+                return
         elif read_bytes + written_bytes > room:
             if memory is None:
                 text = f"inputs and outputs: {read_bytes + written_bytes:.0f} bytes, buffers have {room:.0f}"

@@ -170,8 +170,12 @@ def _adders(crossbar: Crossbar) -> tuple[Adders, Adders, int]:
     together = math.ceil(operands / crossbar.columns_per_adc)
     tree = adder_tree(together, crossbar.adc_bits, _RESULT_TOGGLE, crossbar.cell_bits)
     steps = operands // together * crossbar.reads
-    needed = crossbar.accumulates and (operands > 1 or steps > 1) and crossbar.converts_every_cycle
+    needed = crossbar.accumulates and (operands > 1 or steps > 1) and not _sums_cycles(crossbar)
     return tree, accumulator(crossbar.result_bits, _RESULT_TOGGLE), together if needed else 0
+
+
+def _sums_cycles(crossbar: Crossbar) -> bool:
+    return crossbar.converter is not None and crossbar.converter.sums_cycles
 
 
 def _adding_s(crossbar: Crossbar) -> float:
@@ -189,7 +193,7 @@ def _interval_s(crossbar: Crossbar, held: int, conversions: tuple[Conversion, ..
     turns = math.ceil(held * crossbar.columns_per_adc / (crossbar.columns // crossbar.pair))
     turns = max(1, min(turns, crossbar.columns_per_adc))
     reading = settle_s(crossbar) + (gate.delay_s if crossbar.cell.kind == "charge" else 0.0)
-    if crossbar.converts_every_cycle:
+    if not _sums_cycles(crossbar):
         levels = 2**crossbar.bits_per_cycle - 1 if crossbar.coding == "pulse_width" else 1
         reading += crossbar.cell.read_s * levels
     register = REGISTERED * gate.delay_s

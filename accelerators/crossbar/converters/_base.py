@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,12 @@ class Conversion:
 
 
 class Converter(Protocol):
-    """A model of converters. Frozen dataclasses with these two methods, so that they compare and can be varied."""
+    """A model of converters: frozen dataclasses with these members, so that they compare and can be varied.
+
+    ``sums_cycles``: whether the cycles of an input are summed up before they are converted.
+    """
+
+    sums_cycles: ClassVar[bool]
 
     @property
     def text(self) -> str:

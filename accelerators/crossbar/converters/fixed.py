@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from accelerators.crossbar.converters._base import Conversion, Readout, every_cycle
 
@@ -13,6 +14,8 @@ class Fixed:
 
     Successive approximation takes a step per bit; its capacitors double with every bit.
     """
+
+    sums_cycles: ClassVar[bool] = False
 
     energy_pj: float
     time_s: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from accelerators.crossbar.converters._base import Conversion, Readout
 
@@ -18,6 +19,8 @@ class Integrating:
     between phases, in which it happens), of one integration, of one bit of conversion. ``add_pj`` is the digital part
     of a step at ``bits`` bits; it doubles with every bit. Wan et al., Nature 608 (2022) 504.
     """
+
+    sums_cycles: ClassVar[bool] = True
 
     sample: tuple[float, float]
     integrate: tuple[float, float]

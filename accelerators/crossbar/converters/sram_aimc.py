@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from accelerators.crossbar.converters._base import Conversion, Readout, every_cycle
 
@@ -20,6 +21,8 @@ class SramAimc:
     draws what its column holds); without it every conversion counts in full. Energy and time hold at the nodes of the
     fit as they are; below 22 and above 28 nm energy goes with the node, area is linear in the node everywhere.
     """
+
+    sums_cycles: ClassVar[bool] = False
 
     factor: float = 1.0
     by_density: bool = False

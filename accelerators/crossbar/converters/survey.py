@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from accelerators.crossbar.converters._base import Conversion, Readout, every_cycle
 
@@ -22,6 +23,8 @@ class Survey:
     plug-in: ln(um2) = 4.8506 + 0.06666 ln(rate) + 0.79732 ln(nm) - 0.13437 b + 0.42366 pJ; whether energy enters in pJ
     is unverified there, and taken so here.
     """
+
+    sums_cycles: ClassVar[bool] = False
 
     rate_hz: float
     factor: float = 1.0
