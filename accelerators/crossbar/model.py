@@ -246,12 +246,12 @@ def _keep_activations(crossbar: Crossbar, jobs: Sequence[_Job], pipelined: bool)
         if pipelined:
             lines += read_bytes * lead(operator)
             if lines > room:
-                text = f"rows that windows wait for: {lines:.0f} bytes up to here, buffers have {room:.0f}"
+                text = f"rows that windows wait for: {lines:.6g} bytes up to here, buffers have {room:.6g}"
                 job.refused = Infeasible("capacity", text, {"bytes": lines, "limit": room})
                 return
         elif read_bytes + written_bytes > room:
             if memory is None:
-                text = f"inputs and outputs: {read_bytes + written_bytes:.0f} bytes, buffers have {room:.0f}"
+                text = f"inputs and outputs: {read_bytes + written_bytes:.6g} bytes, buffers have {room:.6g}"
                 job.refused = Infeasible("capacity", text, {"bytes": read_bytes + written_bytes, "limit": room})
                 continue
             moved = read_bytes + written_bytes
@@ -261,11 +261,15 @@ def _keep_activations(crossbar: Crossbar, jobs: Sequence[_Job], pipelined: bool)
                 job.busy_s, job.bottleneck = seconds, "memory bandwidth"
 
 
+def _tail(job: _Job) -> float:
+    """How much later than the next product could start the result of the last one is there."""
+    return max(0.0, job.latency_s - job.product_s)
+
+
 def _timed(jobs: Sequence[_Job], pipelined: bool) -> tuple[list[float], float]:
     """What every step adds to the latency of the whole, and the interval between runs."""
     if not pipelined:
-        latencies = [job.busy_s + job.extra_s + (job.latency_s - job.product_s if job.placed else 0.0) for job in jobs]
-        latencies = [max(0.0, seconds) for seconds in latencies]
+        latencies = [job.busy_s + job.extra_s + _tail(job) for job in jobs]
         return latencies, sum(latencies)
     starts: list[float] = []
     ends: list[float] = []
@@ -274,9 +278,8 @@ def _timed(jobs: Sequence[_Job], pipelined: bool) -> tuple[list[float], float]:
     for job in jobs:
         share = lead(job.step.operator)
         start = max((starts[i] + share * (ends[i] - starts[i]) for i in job.step.after), default=0.0)
-        tail = job.latency_s if job.placed else 0.0
         # The last product follows the last result that it needs.
-        end = max(start + job.busy_s + max(0.0, tail - job.product_s), *(ends[i] + tail for i in job.step.after), 0.0)
+        end = max(start + job.busy_s + _tail(job), *(ends[i] + job.latency_s for i in job.step.after), 0.0)
         starts.append(start)
         ends.append(end)
         latencies.append(max(0.0, end - done))
