@@ -46,6 +46,26 @@ _NOT_MODELLED = {
     "colonnade_jssc_2021": "products are added along a chain of cells; the model has trees only",
     "jia_jssc_2020": "the file does not say how many rows a column has",
 }
+#: Model inputs by the names that they have among a chip's parameters.
+_PARAMETERS = {
+    "technology_nm": "technology_nm",
+    "cells_sharing_one_compute_unit": "cells_sharing_one_compute_unit",
+    "vdd": "vdd_v",
+    "rows": "physical_rows_in_model",
+    "cols": "physical_cols_in_model",
+    "banks": "banks",
+    "input_channel": "parallel_inputs_per_bank",
+    "output_channel": "parallel_outputs_per_bank",
+    "adc_resolution": "adc_bits",
+    "dac_resolution": "dac_bits",
+    "activation_precision": "input_bits",
+    "weight_precision": "weight_bits",
+    "input_precision": "input_bits_per_cycle",
+    "input_toggle_rate": "assumed_input_toggle_rate",
+    "weight_sparsity": "assumed_weight_sparsity",
+    "booth_encoding": "booth",
+    "pipeline": "pipelined",
+}
 
 
 @dataclass(frozen=True)
@@ -136,7 +156,7 @@ def _of_chips(path: Path, content: Mapping[str, Any]) -> list[_Compared]:
                 chip["label"],
                 where,
                 chip["kind"],
-                Fields(where, chip["model_inputs"], parameters, {"area_of_memory_mm2": memory}),
+                Fields(where, chip["model_inputs"], _renamed(parameters), {"area_of_memory_mm2": memory}),
                 chip["reported"],
                 {"energy": use.get("energy", True), "area": use.get("area", True), "period": use.get("tclk", True)},
                 str(chip.get("note", "")),
@@ -144,6 +164,11 @@ def _of_chips(path: Path, content: Mapping[str, Any]) -> list[_Compared]:
             )
         )
     return found
+
+
+def _renamed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters by the names that model inputs have."""
+    return {name: parameters.get(other) for name, other in _PARAMETERS.items()}
 
 
 def _mapping(where: str, record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
