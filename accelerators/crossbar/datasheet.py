@@ -47,6 +47,8 @@ Count = Annotated[int, Field(ge=1, le=10**7)]
 Bits = Annotated[int, Field(ge=1, le=MOST_BITS)]
 Multiple = Annotated[float, Field(gt=0, le=1e6)]
 
+#: Areas of cells that follow from the technology.
+_AREA_LAWS = ("sram", "logic")
 _LEAST_US, _MOST_US = 1e-9, 1e9
 #: Widest port of the SRAM tables.
 _WIDEST_PORT = 512
@@ -64,9 +66,14 @@ def _conductance(value: object) -> float:
     return number
 
 
-def _cell_area(value: object) -> tuple[float, bool]:
-    """An area as (number, whether it is in F2)."""
-    number, kind = quantity(value, "area in F2", "area in mm2")
+def _cell_area(value: object) -> tuple[float, bool] | str:
+    """An area as (number, whether it is in F2), or the name of a law."""
+    if isinstance(value, str) and value in _AREA_LAWS:
+        return value
+    try:
+        number, kind = quantity(value, "area in F2", "area in mm2")
+    except ValueError as error:
+        raise ValueError(f"{error}, or one of {', '.join(_AREA_LAWS)}") from None
     if number <= 0:
         raise ValueError("must be > 0")
     if number > 1e9:
@@ -95,7 +102,7 @@ def _distribution(names: tuple[str, ...]) -> BeforeValidator:
 
 
 Conductance = Annotated[float, BeforeValidator(_conductance, json_schema_input_type=float | str)]
-CellArea = Annotated[tuple[float, bool], BeforeValidator(_cell_area, json_schema_input_type=float | str)]
+CellArea = Annotated[tuple[float, bool] | str, BeforeValidator(_cell_area, json_schema_input_type=float | str)]
 
 
 class ArraysSheet(StrictModel):
@@ -145,7 +152,7 @@ class CellSheet(StrictModel):
     off: Annotated[Conductance | None, Field(description="or a resistance")] = None
     read: ReadSheet | None = None
     area: Annotated[
-        CellArea | Literal["sram", "logic"],
+        CellArea,
         Field(description="or sram: by the tables for memories; logic: six transistors with the rules of logic"),
     ]
     gate: Annotated[Capacitance | None, Field(description="what a cell adds to its row's line")] = None
@@ -333,10 +340,13 @@ def load(document: Document) -> Crossbar:
     problems = [document.problem(path, rule) for path, rule in _contradictions(sheet)]
     if problems:
         raise DocumentError(problems)
+    at: tuple[str, ...] = ("buffer",)
     try:
-        found = _resolve(sheet, tuple(dict.fromkeys(context.get("notes", []))))
+        buffer = None if sheet.buffer is None else _buffer(sheet.buffer, sheet.node)
+        at = ("node",)
+        found = _resolve(sheet, buffer, tuple(dict.fromkeys(context.get("notes", []))))
     except TechnologyError as error:
-        raise DocumentError([document.problem((), str(error))]) from None
+        raise DocumentError([document.problem(at, str(error))]) from None
     problems = [document.problem(_PLACES.get(name, (name,)), rule) for name, rule in found.problems]
     if not problems:
         for name, bits, signed in (
@@ -393,7 +403,7 @@ def _contradictions(sheet: CrossbarSheet) -> list[tuple[tuple[str | int, ...], s
     return problems
 
 
-def _resolve(sheet: CrossbarSheet, notes: tuple[str, ...]) -> Crossbar:
+def _resolve(sheet: CrossbarSheet, buffer: Buffer | None, notes: tuple[str, ...]) -> Crossbar:
     adc = sheet.adc
     inputs, shape = sheet.inputs, sheet.arrays
     return Crossbar(
@@ -430,7 +440,7 @@ def _resolve(sheet: CrossbarSheet, notes: tuple[str, ...]) -> Crossbar:
         adder_area_um2=None if sheet.outputs.area is None else sheet.outputs.area * 1e6,
         hold_area_um2=0.0 if adc is None else adc.hold_area * 1e6,
         clock_hz=sheet.clock,
-        buffer=None if sheet.buffer is None else _buffer(sheet.buffer, sheet.node),
+        buffer=buffer,
         memory=None if sheet.memory is None else _memory(sheet.memory),
         digital=None if sheet.digital is None else _digital(sheet.digital, sheet),
         values=Values(**{key: getattr(sheet.values, key) for key in type(sheet.values).model_fields}),
@@ -475,6 +485,7 @@ def _cell(sheet: CrossbarSheet) -> Cell:
     elif cell.area == "logic":
         area = gates(sheet.node, sheet.supply).cell_area_um2
     else:
+        assert isinstance(cell.area, tuple)
         number, in_nodes = cell.area
         area = number * (sheet.node * 1e-3) ** 2 if in_nodes else number
     write_pj = write_s = 0.0

@@ -2,7 +2,8 @@
 
 The matrix of weights has a row per reduced index (kernel rows, columns and input channels) and a column per output
 channel; every output pixel of every image is a product of it with a vector. Groups share nothing: each is a block of
-its own, and as many blocks as fit lie on the diagonal of an array, with blank cells around them.
+its own, and as many blocks as fit lie on the diagonal of an array, with blank cells around them. Biases are added
+digitally, and take no row; a column that sums the inputs, for weights with an offset, is not counted.
 """
 
 from __future__ import annotations

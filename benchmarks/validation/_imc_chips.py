@@ -172,7 +172,7 @@ def _analog(fields: Fields) -> Crossbar:
         cell=Cell("charge", _cell_um2(fields, rows * columns * sets, node, supply)),
         weight_bits=bits,
         input_bits=_bits(fields, "activation"),
-        bits_per_cycle=max(1, fields.whole("dac_resolution", low=0, default=0)),
+        bits_per_cycle=min(max(1, fields.whole("dac_resolution", low=0, default=0)), fields.whole("input_precision")),
         adc_bits=fields.whole("adc_resolution"),
         signed="pair_columns" if signed == "pair_columns" else "offset",
         converter=SramAimc(by_density=True),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -234,6 +235,10 @@ def _neurram(where: str, parameters: Mapping[str, Any]) -> Crossbar:
     found = catalog.load("neurram")
     assert isinstance(found, Crossbar)
     given = Fields(where, parameters)
+    shape = re.search(r"(\d+)x(\d+)\b.*?(\d+) cores", str(given.get("array")))
+    if not shape or not all(0 < int(number) <= 65536 for number in shape.groups()):
+        raise BadInputError(f"{where}: array must be like '256x256, 48 cores' (got {given.get('array')!r})")
+    rows, columns, cores = map(int, shape.groups())
     cell = replace(
         found.cell,
         on_us=1e6 / given.number("R_on", 1, 1e12),
@@ -244,7 +249,19 @@ def _neurram(where: str, parameters: Mapping[str, Any]) -> Crossbar:
     supply = given.number("V", 0.1, 100)
     # The paper's figures are means over values that it does not state.
     values = Values(inputs="uniform", weights="uniform")
-    return replace(found, cell=cell, supply_v=supply, weight_bits=given.whole("weight_bits"), values=values)
+    weight_bits = given.whole("weight_bits")
+    return replace(
+        found,
+        rows=rows,
+        columns=columns,
+        arrays=cores,
+        cell=cell,
+        supply_v=supply,
+        weight_bits=weight_bits,
+        # A weight is one analog conductance, its sign a pair.
+        cell_bits=max(1, weight_bits - 1),
+        values=values,
+    )
 
 
 def _of_neurram(where: str, macro: Mapping[str, Any]) -> list[_Setting]:
@@ -403,7 +420,8 @@ def _run(path: Path) -> int:
             where = f"{path}: cimloop.macros.{name}"
             if not isinstance(macro, dict):
                 raise BadInputError(f"{where}: must be an object (got {type(macro).__name__})")
-            if "RRAM" in str(macro.get("cell")):
+            adc = _mapping(where, macro, "parameters").get("adc")
+            if "RRAM" in str(macro.get("cell")) and "integrating" in str(adc):
                 code = max(code, _report_neurram(path, _of_neurram(where, macro)))
                 continue
             print(f"{name}: not compared: {_NOT_MODELLED.get(name, 'no model of its circuits')}")

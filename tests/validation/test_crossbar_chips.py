@@ -196,7 +196,10 @@ def test_figures_that_are_not_reported_are_left_out(tmp_path: Path, capsys: pyte
             "must be analog or digital",
         ),
         ('{"chips": [NaN]}', "numbers must be finite"),
-        ('{"cimloop": {"macros": {"a": {"cell": "RRAM"}}}}', "parameters is missing"),
+        (
+            '{"cimloop": {"macros": {"a": {"cell": "RRAM", "parameters": {"adc": "integrating"}}}}}',
+            "published is missing",
+        ),
         ('{"zigzag_imc": {"macro_settings": {"a": 1}}}', "must be an object"),
         ("{", "not valid JSON"),
     ],

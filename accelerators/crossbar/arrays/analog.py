@@ -190,8 +190,8 @@ def _adding_s(crossbar: Crossbar) -> float:
 def _interval_s(crossbar: Crossbar, held: int, conversions: tuple[Conversion, ...]) -> tuple[float, str]:
     """Time between two products with all rows active, and what sets it."""
     gate = gates(crossbar.node_nm, crossbar.supply_v)
-    turns = math.ceil(held * crossbar.columns_per_adc / (crossbar.columns // crossbar.pair))
-    turns = max(1, min(turns, crossbar.columns_per_adc))
+    # Columns in use are dealt out evenly.
+    turns = math.ceil(held / crossbar.adcs)
     reading = settle_s(crossbar) + (gate.delay_s if crossbar.cell.kind == "charge" else 0.0)
     if not _sums_cycles(crossbar):
         levels = 2**crossbar.bits_per_cycle - 1 if crossbar.coding == "pulse_width" else 1
