@@ -15,21 +15,17 @@ were fitted by zigzag-imc's authors to chips among which those of the file may b
 from __future__ import annotations
 
 import argparse
-import ast
-import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerators import catalog
-from accelerators.crossbar import area, arrays
-from accelerators.crossbar.converters import Integrating, Readout, SramAimc
-from accelerators.crossbar.crossbar import Crossbar
-from accelerators.crossbar.values import MOST_BITS, Values
+from accelerators.crossbar.converters import Readout, SramAimc
 from benchmarks._common import BadInputError, fields, read_json, report
+from benchmarks.validation import _neurram
 from benchmarks.validation._imc_chips import Fields, Figures, NotModelledError, crossbar, figures
+from benchmarks.validation._neurram import PARTS, Setting
 
 _DATA = Path(__file__).parent / "data" / "crossbar"
 DEFAULTS = (_DATA / "imc_chips.json", _DATA / "cim_macro_validation.json")
@@ -217,131 +213,18 @@ def _of_macros(path: Path, content: Mapping[str, Any]) -> list[_Compared]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------ NeuRRAM
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """NeuRRAM at one precision: model over measured for energy per operation and throughput, and energy by parts."""
-
-    key: tuple[int, int, int]
-    energy: float
-    tops: float | None
-    parts: tuple[float, float, float]
-
-
-def _neurram(where: str, parameters: Mapping[str, Any]) -> Crossbar:
-    """The chip of the catalog with the values that the file has."""
-    found = catalog.load("neurram")
-    assert isinstance(found, Crossbar)
-    given = Fields(where, parameters)
-    shape = re.search(r"(\d+)x(\d+)\b.*?(\d+) cores", str(given.get("array")))
-    if not shape or not all(0 < int(number) <= 65536 for number in shape.groups()):
-        raise BadInputError(f"{where}: array must be like '256x256, 48 cores' (got {given.get('array')!r})")
-    rows, columns, cores = map(int, shape.groups())
-    cell = replace(
-        found.cell,
-        on_us=1e6 / given.number("R_on", 1, 1e12),
-        off_us=1e6 / given.number("R_off", 1, 1e12),
-        read_voltage_v=given.number("Vread", 1e-3, 100),
-        read_s=given.number("read_pulse_s", 1e-12, 1),
-    )
-    supply = given.number("V", 0.1, 100)
-    # The paper's figures are means over values that it does not state.
-    values = Values(inputs="uniform", weights="uniform")
-    weight_bits = given.whole("weight_bits")
-    return replace(
-        found,
-        rows=rows,
-        columns=columns,
-        arrays=cores,
-        cell=cell,
-        supply_v=supply,
-        weight_bits=weight_bits,
-        # A weight is one analog conductance, its sign a pair.
-        cell_bits=max(1, weight_bits - 1),
-        values=values,
-    )
-
-
-def _of_neurram(where: str, macro: Mapping[str, Any]) -> list[_Setting]:
-    fields(where, macro, {"parameters": dict, "published": dict})
-    published = macro["published"]
-    fields(f"{where}.published", published, {"tops": dict, "energy_fJ": dict})
-    chip = _neurram(f"{where}.parameters", macro["parameters"])
-    found = []
-    for text, measured in published["energy_fJ"].items():
-        at = f"{where}.published.energy_fJ[{text!r}]"
-        key = _key(at, text)
-        output_bits, input_bits, one_phase = key
-        if not isinstance(measured, list) or len(measured) != 3:
-            raise BadInputError(f"{at}: must be three energies (got {measured!r})")
-        parts = [_positive(at, {text: value}, text) or 0.0 for value in measured]
-        assert isinstance(chip.converter, Integrating)
-        phase_bits = MOST_BITS if one_phase else chip.converter.phase_bits
-        # One bit holds no magnitude beside its sign.
-        setting = replace(
-            chip,
-            input_bits=input_bits,
-            signed_inputs=input_bits > 1,
-            adc_bits=output_bits,
-            converter=replace(chip.converter, phase_bits=phase_bits),
-        )
-        if setting.problems:
-            raise BadInputError(f"{at}: {'; '.join(f'{name}: {rule}' for name, rule in setting.problems)}")
-        product = arrays.product(setting, area.full(setting))
-        operations = 2 * area.full(setting).weights
-        energy = {part: pj / operations * 1e3 for part, pj in product.energy_pj.items()}
-        pulses = energy["cells"]
-        ours = (energy["lines"], energy["ADC"], pulses)
-        tops = None
-        whole = sum(parts)
-        if text in published["tops"]:
-            pair = published["tops"][text]
-            if not isinstance(pair, list) or len(pair) != 2:
-                raise BadInputError(f"{where}.published.tops[{text!r}]: must be TOPS and TOPS/W (got {pair!r})")
-            speed, efficiency = (_positive(at, {text: value}, text) for value in pair)
-            assert speed is not None and efficiency is not None
-            # Per MAC they would be twice that.
-            if not 0.7 < sum(parts) * efficiency / 1000 < 1.4:
-                rule = "energies must be per operation and add up to about 1000 / (TOPS/W)"
-                raise BadInputError(f"{at}: {rule} (got {sum(parts):g} fJ and {efficiency:g} TOPS/W)")
-            whole = 1000 / efficiency
-            tops = 2 * area.peak_macs_per_s(setting) / 1e12 / speed
-        found.append(
-            _Setting(
-                key,
-                sum(energy.values()) / whole,
-                tops,
-                (ours[0] / parts[0], ours[1] / parts[1], ours[2] / parts[2]),
-            )
-        )
-    return found
-
-
-def _key(where: str, text: str) -> tuple[int, int, int]:
-    try:
-        key = ast.literal_eval(text)
-        output_bits, input_bits, one_phase = key
-    except (ValueError, SyntaxError, TypeError):
-        raise BadInputError(f"{where}: the key must be (output bits, input bits, one phase)") from None
-    if not all(isinstance(part, int) for part in key) or not 1 <= output_bits <= 24 or not 1 <= input_bits <= MOST_BITS:
-        raise BadInputError(f"{where}: the key must be (output bits, input bits, one phase)")
-    return output_bits, input_bits, one_phase
-
-
 def _jia(where: str, macro: Mapping[str, Any]) -> list[str]:
     """What the converters of SRAM macros would take in Jia's chip, whose conversions are measured."""
     parts = _mapping(where, _mapping(where, macro, "published"), "energy_pJ_per_column_op")
     bits = Fields(where, _mapping(where, macro, "parameters")).whole("adc_bits")
     node = Fields(where, macro).number("node_nm", 7, 180)
     said = []
-    for volts, energies in parts.items():
+    for volts in parts:
         try:
             supply = float(volts.removesuffix("V"))
         except ValueError:
             raise BadInputError(f"{where}: keys of energy_pJ_per_column_op must be voltages (got {volts!r})") from None
-        measured = _positive(where, energies, "ADC")
+        measured = _positive(where, _mapping(where, parts, volts), "ADC")
         if measured is None:
             continue
         (each,) = SramAimc().conversions(Readout(bits, 1, 1, 1, node, supply))
@@ -388,19 +271,18 @@ def _report_chips(path: Path, chips: Sequence[_Compared]) -> int:
     return report(header, rows, lines, f"{path.name}: " + "; ".join(said), passed)
 
 
-def _report_neurram(path: Path, settings: Sequence[_Setting]) -> int:
+def _report_neurram(path: Path, found: Sequence[Setting]) -> int:
     rows = []
-    for setting in settings:
-        output_bits, input_bits, one_phase = setting.key
-        label = f"{input_bits} bit in, {output_bits} bit out{', one phase' if one_phase else ''}"
+    for setting in found:
+        parts = ["-"] * len(PARTS) if setting.parts is None else [f"{part:.2f}" for part in setting.parts]
         tops = "-" if setting.tops is None else f"{setting.tops:.2f}"
-        rows.append((label, f"{setting.energy:.2f}", *(f"{part:.2f}" for part in setting.parts), tops))
+        rows.append((setting.label, f"{setting.energy:.2f}", *parts, tops))
     header = ("NeuRRAM: model / measured", "energy per op", "word lines", "neurons", "input pulses", "TOPS")
-    energies = [setting.energy for setting in settings]
+    energies = [setting.energy for setting in found]
     passed = bool(energies) and all(abs(energy - 1) <= _NEURRAM_TARGET for energy in energies)
-    figure = f"NeuRRAM energy {min(energies):.2f} to {max(energies):.2f}" if energies else "NeuRRAM: no settings"
+    figure = f"{min(energies):.2f} to {max(energies):.2f} at {len(energies)} precisions" if energies else "none"
     lines = ["values are assumed uniform: the file does not say with which ones it was measured"]
-    return report(header, rows, lines, f"{path.name}: {figure}, target {_NEURRAM_TARGET:.0%}", passed)
+    return report(header, rows, lines, f"{path.name}: NeuRRAM energy {figure}, target {_NEURRAM_TARGET:.0%}", passed)
 
 
 def _run(path: Path) -> int:
@@ -422,7 +304,7 @@ def _run(path: Path) -> int:
                 raise BadInputError(f"{where}: must be an object (got {type(macro).__name__})")
             adc = _mapping(where, macro, "parameters").get("adc")
             if "RRAM" in str(macro.get("cell")) and "integrating" in str(adc):
-                code = max(code, _report_neurram(path, _of_neurram(where, macro)))
+                code = max(code, _report_neurram(path, _neurram.settings(where, macro)))
                 continue
             print(f"{name}: not compared: {_NOT_MODELLED.get(name, 'no model of its circuits')}")
             if name == "jia_jssc_2020":

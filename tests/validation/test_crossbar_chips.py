@@ -38,7 +38,7 @@ def test_the_command_on_the_shipped_files(capsys: pytest.CaptureFixture[str]) ->
     assert "area 0.79 to 1.13 on 5 chips, all within 25%" in chips
     assert "period 0.88 to 1.11 on 5 chips, all within 15%" in chips
     assert "outside 25%: AIMC3" in macros
-    assert "NeuRRAM energy 0.82 to 1.08" in neurram
+    assert "NeuRRAM energy 0.82 to 1.08 at 14 precisions" in neurram
 
 
 def test_figures_that_cannot_be_compared_say_why(capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,10 +213,21 @@ def test_bad_files(tmp_path: Path, text: str, message: str, capsys: pytest.Captu
     assert error.count("\n") == 1
 
 
-def test_bad_settings_of_neurram(tmp_path: Path) -> None:
-    def change(content: Any) -> None:
-        published = content["cimloop"]["macros"]["wan_nature_2022_NeuRRAM"]["published"]
-        published["energy_fJ"]["eight bits"] = [1, 2, 3]
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda macro: macro["published"]["energy_fJ"].update(eight=[1, 2, 3]), "the key must be .output bits, input"),
+        (lambda macro: macro["published"]["energy_fJ"].update({"(4, 2, 0)": [1, 2]}), "must be 3 numbers > 0"),
+        (lambda macro: macro["published"]["tops"].update({"(4, 2, 0)": [1, 0]}), "must be 2 numbers > 0"),
+        (lambda macro: macro["published"]["tops"].update({"(40, 2, 0)": [1, 1]}), "the key must be"),
+        (lambda macro: macro["parameters"].update(array="large"), "array must be like '256x256, 48 cores'"),
+        (lambda macro: macro["parameters"].update(R_on=1e6, R_off=1e5), "must be less than the conductance that is on"),
+        (lambda macro: macro["parameters"].update(Vread="low"), "Vread must be a number"),
+    ],
+)
+def test_bad_settings_of_neurram(tmp_path: Path, change: Change, message: str) -> None:
+    def on_neurram(content: Any) -> None:
+        change(content["cimloop"]["macros"]["wan_nature_2022_NeuRRAM"])
 
-    with pytest.raises(BadInputError, match=r"the key must be \(output bits, input bits, one phase\)"):
-        crossbar.main([str(write(tmp_path, MACROS, change))])
+    with pytest.raises(BadInputError, match=message):
+        crossbar.main([str(write(tmp_path, MACROS, on_neurram))])
