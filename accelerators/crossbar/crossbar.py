@@ -293,8 +293,11 @@ class Crossbar:
                 "cell_bits",
                 f"must be <= {self.magnitude_bits}, the weight's bits in cells (got {self.cell_bits})",
             )
-        if self.active_rows is not None and not 1 <= self.active_rows <= self.rows:
-            yield "active_rows", f"must be in 1..{self.rows}, the rows (got {self.active_rows})"
+        least = self.rows_per_weight
+        if self.active_rows is not None and not least <= self.active_rows <= self.rows:
+            yield "active_rows", f"must be in {least}..{self.rows}, the rows (got {self.active_rows})"
+        if self.bit_line_rows is not None and not 1 <= self.bit_line_rows <= self.rows_at_once:
+            yield "bit_line_rows", f"must be in 1..{self.rows_at_once}, those read (got {self.bit_line_rows})"
         if self.rows < self.rows_per_weight:
             yield "rows", f"must be >= {self.rows_per_weight}, which a weight takes (got {self.rows})"
         elif self.cell_bits >= 1 and self.column_copies >= 1 and self.columns < self.columns_per_weight:

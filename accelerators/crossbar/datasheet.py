@@ -322,6 +322,7 @@ _PLACES = {
     "rows": ("arrays", "rows"),
     "columns": ("arrays", "columns"),
     "active_rows": ("arrays", "active_rows"),
+    "bit_line_rows": ("arrays", "bit_line_rows"),
     "weight_bits": ("weights", "bits"),
     "signed": ("weights", "signed"),
     "input_bits": ("inputs", "bits"),

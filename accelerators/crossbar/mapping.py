@@ -66,7 +66,7 @@ def dynamic(operator: Operator) -> bool:
     return operator.kind == "batched_matmul"
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def matrix(operator: Operator) -> Matrix | Infeasible:
     """The matrices of an operator that multiplies and accumulates, from how its tensors depend on its dimensions."""
     stored = [tensor for tensor in operator.tensors if tensor.role == "weights"]
@@ -100,7 +100,7 @@ def _cuts(size: int, limit: int) -> tuple[int, int]:
     return parts, math.ceil(size / parts)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def place(crossbar: Crossbar, operator: Operator) -> Placement | Infeasible:
     """One copy of an operator on the arrays of a crossbar, or why no array can hold it."""
     found = matrix(operator)

@@ -104,7 +104,7 @@ def _cell_ff(crossbar: Crossbar) -> float:
     return wire + share * gate_ff
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def product(crossbar: Crossbar, usage: Usage) -> Product:
     """See :func:`accelerators.crossbar.arrays.product`."""
     converter = crossbar.converter

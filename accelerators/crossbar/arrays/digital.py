@@ -106,7 +106,7 @@ def period_s(crossbar: Crossbar) -> float:
     return _circuit(crossbar).period * gates(crossbar.node_nm, crossbar.supply_v).delay_s
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def product(crossbar: Crossbar, usage: Usage) -> Product:
     """See :func:`accelerators.crossbar.arrays.product`."""
     circuit = _circuit(crossbar)
