@@ -328,3 +328,49 @@ def test_designs_can_be_sent_to_other_processes() -> None:
     assert again == chip
     assert hash(again) == hash(chip)
     assert replace(chip, rows=8) != chip
+
+
+# ------------------------------------------------------------------------------------------------------- brute force
+
+
+def simulated_s(layers: list[tuple[int, int, int]], times: list[tuple[float, float]]) -> float:
+    """When a chain of convolutions without padding is done: every product by itself, when its window is there.
+
+    ``layers`` are (rows and columns of outputs, kernel, stride), ``times`` the interval and latency of a product.
+    """
+    ready: list[list[float]] | None = None
+    done = 0.0
+    for (size, kernel, stride), (interval, latency) in zip(layers, times, strict=True):
+        free = 0.0
+        out = [[0.0] * size for _ in range(size)]
+        for p, q in itertools.product(range(size), repeat=2):
+            # Rows come one after another: the last pixel of the window comes last.
+            last = 0.0 if ready is None else ready[stride * p + kernel - 1][stride * q + kernel - 1]
+            start = max(free, last)
+            free = start + interval
+            out[p][q] = start + latency
+        ready = out
+        done = out[-1][-1]
+    return done
+
+
+@pytest.mark.parametrize("channels", [(16, 16, 16), (16, 4, 16), (4, 16, 2), (2, 4, 16)])
+@pytest.mark.parametrize("shapes", [((12, 3, 1), (10, 3, 1), (8, 3, 1)), ((13, 1, 1), (6, 3, 2), (6, 1, 1))])
+def test_latencies_are_those_of_a_walk_through_all_products(
+    channels: tuple[int, ...], shapes: tuple[tuple[int, int, int], ...]
+) -> None:
+    chip = analog(pipelined=True, arrays=64, columns_per_adc=16, rows=64)
+    steps, times = [], []
+    for i, ((size, kernel, stride), K) in enumerate(zip(shapes, channels, strict=True)):
+        C = 4 if i == 0 else channels[i - 1]
+        layer = conv2d(K=K, C=C, P=size, Q=size, R=kernel, S=kernel, stride=stride)
+        steps.append(Step(str(i), layer, (i - 1,) if i else ()))
+        alone = run(chip, [Step("alone", layer)])
+        interval = costs(alone)[0].details.busy_s / size**2
+        times.append((interval, interval + latency_s(alone) - interval * size**2))
+    walked = simulated_s(list(shapes), times)
+    result = run(chip, steps)
+    assert latency_s(result) == pytest.approx(walked, rel=0.06)
+    assert result.interval_s == pytest.approx(
+        max(size**2 * interval for (size, _, _), (interval, _) in zip(shapes, times, strict=True))
+    )
