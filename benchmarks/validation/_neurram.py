@@ -70,6 +70,24 @@ def settings(where: str, macro: Mapping[str, Any]) -> list[Setting]:
     return found
 
 
+def areas(where: str, macro: Mapping[str, Any]) -> dict[str, float]:
+    """Model over published area of an array's parts, where the file has their shares."""
+    published = macro["published"].get("area_um2_per_macro")
+    if published is None:
+        return {}
+    at = f"{where}.published.area_um2_per_macro"
+    fields(at, published, {})
+    given = Fields(at, published)
+    parts = arrays.area_mm2(_chip(f"{where}.parameters", macro["parameters"]))
+    total_mm2 = given.number("total", 1, 1e12) * 1e-6
+    shares = {"cells": "rram_frac", "ADC": "neurons_frac", "drivers": "array_drivers_frac"}
+    return {
+        part: parts[part] / (total_mm2 * given.number(name, 1e-6, 1))
+        for part, name in shares.items()
+        if given.get(name) is not None
+    }
+
+
 def _positive(where: str, values: Any, count: int) -> list[float]:
     """So many numbers > 0; none if nothing is given."""
     if values is None:

@@ -271,7 +271,7 @@ def _report_chips(path: Path, chips: Sequence[_Compared]) -> int:
     return report(header, rows, lines, f"{path.name}: " + "; ".join(said), passed)
 
 
-def _report_neurram(path: Path, found: Sequence[Setting]) -> int:
+def _report_neurram(path: Path, found: Sequence[Setting], areas: Mapping[str, float]) -> int:
     rows = []
     for setting in found:
         parts = ["-"] * len(PARTS) if setting.parts is None else [f"{part:.2f}" for part in setting.parts]
@@ -282,6 +282,9 @@ def _report_neurram(path: Path, found: Sequence[Setting]) -> int:
     passed = bool(energies) and all(abs(energy - 1) <= _NEURRAM_TARGET for energy in energies)
     figure = f"{min(energies):.2f} to {max(energies):.2f} at {len(energies)} precisions" if energies else "none"
     lines = ["values are assumed uniform: the file does not say with which ones it was measured"]
+    if areas:
+        said = ", ".join(f"{part} {ratio:.2f}" for part, ratio in areas.items())
+        lines.append(f"area, model over published (information; constants are the chip's own): {said}")
     return report(header, rows, lines, f"{path.name}: NeuRRAM energy {figure}, target {_NEURRAM_TARGET:.0%}", passed)
 
 
@@ -304,7 +307,7 @@ def _run(path: Path) -> int:
                 raise BadInputError(f"{where}: must be an object (got {type(macro).__name__})")
             adc = _mapping(where, macro, "parameters").get("adc")
             if "RRAM" in str(macro.get("cell")) and "integrating" in str(adc):
-                code = max(code, _report_neurram(path, _neurram.settings(where, macro)))
+                code = max(code, _report_neurram(path, _neurram.settings(where, macro), _neurram.areas(where, macro)))
                 continue
             print(f"{name}: not compared: {_NOT_MODELLED.get(name, 'no model of its circuits')}")
             if name == "jia_jssc_2020":

@@ -196,6 +196,15 @@ def test_the_pcm_core_has_its_published_totals() -> None:
     assert 2 * area.peak_macs_per_s(pcm) / 1e12 / pcm.arrays / core == pytest.approx(1.59, rel=0.02)
 
 
+def test_neurram_has_its_published_area() -> None:
+    # 48 arrays of 1.161 mm2, of which 28 % are neurons, 21 % drivers and 12 % cells.
+    parts = area.area_breakdown_mm2(named("neurram"))
+    whole = 48 * 1.161143
+    assert sum(parts.values()) == pytest.approx(whole, rel=0.01)
+    for part, share in (("ADC", 0.28), ("drivers", 0.21), ("cells", 0.12)):
+        assert parts[part] == pytest.approx(share * whole, rel=0.01)
+
+
 def test_kinds_of_hardware_share_a_table() -> None:
     result = evaluation.evaluate("ds_cnn", ["pcm_256", "isaac_like", "eyeriss", "raspberry_pi_4"])
     assert [each.hardware for each in result.results] == ["pcm_256", "isaac_like", "eyeriss", "raspberry_pi_4"]
