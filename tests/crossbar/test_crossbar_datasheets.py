@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelerators import catalog
+from accelerators.costs import Infeasible
 from accelerators.crossbar import area, arrays, datasheet
 from accelerators.crossbar.converters import Fixed, Integrating, SramAimc, Survey
 from accelerators.crossbar.crossbar import Crossbar
 from accelerators.documents import DocumentError, parse
 from codesign import evaluation, mappings
 from codesign.evaluation import on_crossbar
-from codesign.networks import load
+from codesign.networks import ZOO, load
 
 SHEET = """\
 name: tiny
@@ -177,6 +178,28 @@ def test_every_crossbar_of_the_catalog(name: str) -> None:
     assert 0 < (cost.utilisation or 0) <= 1
     assert cost.area_mm2 == pytest.approx(sum(area.area_breakdown_mm2(found).values()))
     assert (cost.interval_s or 0) <= (cost.latency_s or 0)
+
+
+@pytest.mark.parametrize("network", ZOO)
+def test_every_network_runs_or_says_why(network: str) -> None:
+    graph = load(network)
+    for name in CROSSBARS:
+        found = named(name)
+        result = on_crossbar(graph, found, graph.fusable())
+        for layer in result.layers:
+            if isinstance(layer.cost, Infeasible):
+                # No unit multiplies two activations there; nothing else is refused.
+                assert (name, layer.operator.kind, layer.cost.code) == ("isaac_like", "batched_matmul", "operator")
+                continue
+            assert layer.cost.macs == layer.operator.macs <= layer.cost.padded_macs
+            assert layer.cost.energy_pj == pytest.approx(sum(layer.cost.energy_breakdown_pj.values()))
+            assert 0 <= layer.cost.utilisation <= 1
+        if not result.problems:
+            interval, latency = result.interval_s, result.latency_s
+            assert interval is not None and latency is not None
+            on_arrays = sum(layer.operator.macs for layer in result.layers if layer.operator.kind != "batched_matmul")
+            assert on_arrays <= area.peak_macs_per_s(found) * interval * (1 + 1e-9)
+            assert interval <= latency * (1 + 1e-9)
 
 
 def test_isaac_has_its_published_totals() -> None:
