@@ -14,7 +14,7 @@ class Infeasible:
     Codes: ``factors`` (dimension, product, bound), ``fanout`` (level, axis, size, factor), ``axis`` (level, axis,
     dimension), ``keep`` (level, tensor), ``no_home`` (tensor), ``capacity`` (level, bits_short, words_short),
     ``precision`` (tensor, bits, limit), ``constraint`` (name), ``budget`` (quantity, excess), ``overflow`` (what),
-    ``mapping`` (a mapping that was made for other levels or axes).
+    ``mapping`` (a mapping that was made for other levels or axes), ``operator`` (kind), ``design`` (rules).
     """
 
     code: str

@@ -31,6 +31,11 @@ UNITS: dict[str, dict[str, float]] = {
         "FLOP/s": 1, "MFLOP/s": 1e6, "GFLOP/s": 1e9, "TFLOP/s": 1e12,
     },
     "time in seconds": {"s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9},
+    "voltage in V": {"V": 1, "mV": 1e-3},
+    "conductance in uS": {"uS": 1, "nS": 1e-3, "mS": 1e3, "S": 1e6},
+    "resistance in ohm": {"ohm": 1, "kohm": 1e3, "Mohm": 1e6, "Gohm": 1e9},
+    "capacitance in fF": {"fF": 1, "pF": 1e3, "aF": 1e-3},
+    "area in F2": {"F2": 1, "F^2": 1},
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ COMMANDS = (
     "benchmarks.validation.gemmini",
     "benchmarks.validation.systolic",
     "benchmarks.validation.eyeriss",
+    "benchmarks.validation.crossbar",
     "benchmarks.validation.lut",
     "benchmarks.mappers.optima",
     "benchmarks.mappers.proofs",

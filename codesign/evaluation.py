@@ -13,6 +13,9 @@ from typing import Any
 from accelerators import catalog
 from accelerators.catalog import Hardware
 from accelerators.costs import Cost, Infeasible
+from accelerators.crossbar import area as crossbar_area
+from accelerators.crossbar import model as crossbar_model
+from accelerators.crossbar.crossbar import Crossbar
 from accelerators.operators import Operator
 from accelerators.processors.processor import Processor
 from accelerators.processors.roofline import run
@@ -79,6 +82,7 @@ class NetworkCost:
 
     Figures are None if a layer cannot run; ``problems`` says which and why. The area is None where it is not known, as
     of processors. ``quality`` says what is known about the mappings, or how else the figures were made (None: nothing).
+    ``interval_s`` is the time between runs that follow each other where these overlap (None: they do not).
     """
 
     network: str
@@ -87,6 +91,7 @@ class NetworkCost:
     mac_units: float
     layers: tuple[LayerCost, ...]
     quality: str | None = None
+    interval_s: float | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -114,6 +119,12 @@ class NetworkCost:
         """Sum of the layers' latency."""
         costs = self._costs()
         return None if costs is None else sum(cost.latency_s for cost in costs)
+
+    @property
+    def runs_per_s(self) -> float | None:
+        """Runs per second, one after another or overlapping as the hardware does."""
+        period = self.latency_s if self.interval_s is None or self.latency_s is None else self.interval_s
+        return 1 / period if period else None
 
     @property
     def edp_js(self) -> float | None:
@@ -164,6 +175,7 @@ class NetworkCost:
             "energy_pj": self.energy_pj,
             "latency_cycles": self.latency_cycles,
             "latency_s": self.latency_s,
+            "runs_per_s": self.runs_per_s,
             "edp_js": self.edp_js,
             "utilisation": self.utilisation,
             "bottleneck": self.bottleneck,
@@ -311,6 +323,8 @@ def evaluate(
     for candidate in loaded:
         if isinstance(candidate, Processor):
             found[candidate.name] = on_processor(graph, candidate)
+        elif isinstance(candidate, Crossbar):
+            found[candidate.name] = on_crossbar(graph, candidate, graph.fusable() if fuse else {})
     return Evaluation(tuple(found[name] for name in names))
 
 
@@ -337,6 +351,34 @@ def on_processor(graph: Network, processor: Processor) -> NetworkCost:
     peak = processor.type.peak_ops_per_s / 2 / processor.clock_hz
     quality = f"roofline, {processor.type.type}, {processor.runtime.name}"
     return NetworkCost(graph.name, processor.name, None, peak, tuple(layers), quality)
+
+
+def on_crossbar(graph: Network, crossbar: Crossbar, fused: Mapping[str, Fusion]) -> NetworkCost:
+    """A network on a crossbar; ``fused`` layers work on their producers' results on their way to the buffers.
+
+    Where layers overlap, the latency of a layer is what it adds to the time at which all is done.
+    """
+    indices = {layer.name: i for i, layer in enumerate(graph)}
+    started = [
+        crossbar_model.Step(
+            layer.name,
+            layer.operator,
+            tuple(indices[name] for name in graph.predecessors(layer.name)),
+            fused[layer.name].reads if layer.name in fused else None,
+        )
+        for layer in graph
+    ]
+    result = crossbar_model.run(crossbar, started)
+    layers = tuple(
+        LayerCost(layer.name, layer.operator, cost, layer.name in fused)
+        for layer, cost in zip(graph, result.costs, strict=True)
+    )
+    if crossbar.problems:
+        return NetworkCost(graph.name, crossbar.name, None, 0.0, layers, None)
+    units = crossbar_area.peak_macs_per_s(crossbar) * crossbar_area.cycle_s(crossbar)
+    area_mm2 = crossbar_area.area_mm2(crossbar)
+    quality = "; ".join(result.assumed)
+    return NetworkCost(graph.name, crossbar.name, area_mm2, units, layers, quality, result.interval_s)
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:

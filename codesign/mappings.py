@@ -14,7 +14,7 @@ from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.constraints import violations
 from accelerators.spatial.mapping import MappingError
 from accelerators.spatial.mapping_file import Costs, LayerMapping, MappingDocument, dump, read
-from accelerators.spatial.model import evaluate
+from accelerators.spatial.model import Analysis, evaluate
 from codesign.evaluation import NetworkCost
 from mappers import MapResult
 
@@ -31,13 +31,14 @@ def of_layer(accelerator: SpatialAccelerator, name: str, operator: Operator, fou
 
 
 def of_network(cost: NetworkCost) -> MappingDocument | None:
-    """The mappings of a network's layers; those that stream or cannot run have none, nor have those on a processor.
+    """The mappings of a network's layers; those that stream or cannot run have none, nor have those on hardware of
+    other kinds.
 
     None if there is no other layer.
     """
     layers = []
     for layer in cost.layers:
-        if isinstance(layer.cost, Cost) and layer.cost.details is not None:
+        if isinstance(layer.cost, Cost) and isinstance(layer.cost.details, Analysis):
             details = layer.cost.details
             bounds = {dim: n for dim, n in details.operator.bounds if n != layer.operator.bound(dim)}
             costs = Costs(layer.cost.energy_pj, layer.cost.latency_cycles)

@@ -25,7 +25,7 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", _README, re.MULTILINE | re.DOTALL)
 
 
-_DATASHEET, _CONSTRAINTS, _MAPPING, _PINS, _PROCESSOR = _blocks("yaml")
+_DATASHEET, _CONSTRAINTS, _MAPPING, _PINS, _PROCESSOR, _CROSSBAR = _blocks("yaml")
 
 
 def test_the_datasheet_is_valid_and_runs() -> None:
@@ -69,6 +69,13 @@ def test_the_processor_runs(tmp_path: Path) -> None:
     done = _run("codesign evaluate ds_cnn --on tiny_cpu.yaml", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "roofline, fp32, litert" in done.stdout
+
+
+def test_the_crossbar_runs(tmp_path: Path) -> None:
+    (tmp_path / "tiny_crossbar.yaml").write_text(_CROSSBAR)
+    done = _run("codesign evaluate ds_cnn --on tiny_crossbar.yaml", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "SRAM-AIMC fit" in done.stdout
 
 
 @pytest.mark.parametrize(("number", "expected"), [(0, "'hardware': 'nvdla_256'"), (1, "True"), (3, "51.1")])

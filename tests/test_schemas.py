@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from accelerators import catalog
+from accelerators.crossbar import datasheet as crossbars
 from accelerators.documents import parse, read
 from accelerators.processors import datasheet as processors
 from accelerators.spatial import constraint_files, datasheet, mapping_file
@@ -67,3 +68,8 @@ def test_what_is_wrong_is_refused() -> None:
 @pytest.mark.parametrize("name", catalog.names("processor"))
 def test_datasheets_of_processors(name: str) -> None:
     assert errors(processors.schema(), catalog.document(name).data) == []
+
+
+@pytest.mark.parametrize("name", catalog.names("crossbar"))
+def test_datasheets_of_crossbars(name: str) -> None:
+    assert errors(crossbars.schema(), catalog.document(name).data) == []

@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from accelerators.crossbar import datasheet as crossbars
+from accelerators.crossbar.crossbar import Crossbar
 from accelerators.documents import Document, DocumentError, parse, read
 from accelerators.processors import datasheet as processors
 from accelerators.processors.processor import Processor
@@ -17,9 +19,13 @@ from accelerators.suggestions import did_you_mean
 _FOLDER = Path(__file__).parent
 
 #: A piece of hardware of any kind.
-Hardware = SpatialAccelerator | Processor
+Hardware = SpatialAccelerator | Processor | Crossbar
 #: How a datasheet becomes hardware, by its ``kind``.
-KINDS: Mapping[str, Callable[[Document], Hardware]] = {"spatial": spatial.load, "processor": processors.load}
+KINDS: Mapping[str, Callable[[Document], Hardware]] = {
+    "spatial": spatial.load,
+    "processor": processors.load,
+    "crossbar": crossbars.load,
+}
 
 
 def names(kind: str = "*") -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from accelerators import catalog
 from accelerators.costs import Cost, Infeasible
 from accelerators.operators import Operator
 from accelerators.processors.processor import Processor
+from accelerators.spatial.architecture import SpatialAccelerator
 from benchmarks._common import BadInputError, report
 from benchmarks.validation._learned import learned
 from benchmarks.validation._measured import CHUNK, LEAST_NETWORKS, SPACES, Measurement, read, sampled, space_of
@@ -61,6 +62,7 @@ class _Estimator:
             cost = on_processor(network, self.hardware)
             assert cost.latency_s is not None and cost.energy_pj is not None, cost.problems
             return cost.latency_s * 1e3, cost.energy_pj * 1e-9
+        assert isinstance(self.hardware, SpatialAccelerator)
         for operator in network.unique():
             if not operator.passes and operator not in self._mapped:
                 found = map_operator(self.hardware, operator)

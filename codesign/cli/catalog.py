@@ -14,6 +14,7 @@ from codesign.cli._app import RefusedError, app, console_of, hardware_of
 from codesign.reports.tables import si
 
 if TYPE_CHECKING:
+    from accelerators.crossbar.crossbar import Crossbar
     from accelerators.processors.processor import Processor
 
 
@@ -26,13 +27,21 @@ def list_things(
     table = Table(box=None)
     if what == "accelerators":
         from accelerators import catalog
+        from accelerators.crossbar import area
+        from accelerators.crossbar.crossbar import Crossbar
         from accelerators.processors.processor import Processor
 
         for column in ("name", "kind", "peak", "on-chip", "clock", "node"):
             table.add_column(column, justify="left" if column in ("name", "kind") else "right")
         table.add_column("description")
         hardware = [catalog.load(name) for name in catalog.names()]
-        for a in sorted(hardware, key=lambda a: (isinstance(a, Processor), a.name)):
+        for a in sorted(hardware, key=lambda a: (isinstance(a, Processor), isinstance(a, Crossbar), a.name)):
+            if isinstance(a, Crossbar):
+                held = f"{a.weights * a.weight_bits / 8 / 1024:.4g} kB"
+                reads = f"{1e-6 / area.cycle_s(a):.4g} MHz"
+                peak = f"{si(2 * area.peak_macs_per_s(a))}OP/s"
+                table.add_row(a.name, "crossbar", peak, held, reads, f"{a.node_nm:g} nm", a.description)
+                continue
             clock = f"{a.clock_hz / 1e6:g} MHz"
             if isinstance(a, Processor):
                 cached = sum(cache.capacity_bytes for cache in a.caches) / 1024
@@ -76,10 +85,14 @@ def list_things(
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="an accelerator: name from the catalog or .yaml file")]) -> None:
     """Show an accelerator: what was read, what came from the technology tables, area and leakage."""
+    from accelerators.crossbar.crossbar import Crossbar
     from accelerators.processors.processor import Processor
 
     accelerator = hardware_of([name])[0]
     console = console_of()
+    if isinstance(accelerator, Crossbar):
+        _show_crossbar(console, accelerator)
+        return
     if isinstance(accelerator, Processor):
         _show_processor(console, accelerator)
         return
@@ -171,13 +184,54 @@ def _show_processor(console: Console, processor: Processor) -> None:
         console.print(f"runtime: {runtime.source}", markup=False, highlight=False)
 
 
+def _show_crossbar(console: Console, crossbar: Crossbar) -> None:
+    from accelerators.crossbar import area, arrays
+
+    console.print(f"{crossbar.name}: {crossbar.description}".rstrip(": "), markup=False, highlight=False)
+    if crossbar.source:
+        console.print(f"source: {crossbar.source}", markup=False, highlight=False)
+    peak, pj = area.peak_macs_per_s(crossbar), area.peak_pj_per_mac(crossbar)
+    total = area.area_mm2(crossbar)
+    console.print(
+        f"{crossbar.arrays} arrays of {crossbar.rows} x {crossbar.columns} cells, {si(crossbar.weights)}weights of "
+        f"{crossbar.weight_bits} bit, inputs {crossbar.input_bits} bit, {crossbar.node_nm:g} nm, "
+        f"{crossbar.supply_v:g} V; full arrays: {si(2 * peak)}OP/s, {2 / pj:.4g} TOPS/W, "
+        f"{2 * peak / 1e12 / total:.4g} TOPS/mm2 of {total:.4g} mm2; leakage {area.leakage_mw(crossbar):.4g} mW",
+        highlight=False,
+        soft_wrap=True,
+    )
+    product = arrays.product(crossbar, area.full(crossbar))
+    whole = sum(product.energy_pj.values())
+    table = Table(box=None)
+    table.add_column("part")
+    for column in ("pJ per product of a full array", "share", "mm2 of the chip", "share"):
+        table.add_column(column, justify="right")
+    areas = area.area_breakdown_mm2(crossbar)
+    for part in dict.fromkeys((*product.energy_pj, *areas)):
+        energy, mm2 = product.energy_pj.get(part), areas.get(part)
+        table.add_row(
+            part,
+            *(("", "") if energy is None else (f"{energy:.4g}", f"{energy / whole:.1%}")),
+            *(("", "") if mm2 is None else (f"{mm2:.4g}", f"{mm2 / total:.1%}")),
+        )
+    console.print(table)
+    said = [f"a product takes {si(product.interval_s)}s, bound by {product.bottleneck}"]
+    if crossbar.converter is not None:
+        lossless = crossbar.lossless_bits(crossbar.rows_at_once // crossbar.rows_per_weight)
+        said.append(f"ADC {crossbar.adc_bits} bit, {lossless} would lose nothing: {crossbar.converter.text}")
+    said.append(crossbar.values.text)
+    for text in (*said, *(f"note: {note}" for note in crossbar.notes)):
+        console.print(text, markup=False, highlight=False)
+
+
 @app.command()
 def schema(
     what: Annotated[
-        str, typer.Argument(help="accelerator, processor, experiment, mappings or constraints")
+        str, typer.Argument(help="accelerator, processor, crossbar, experiment, mappings or constraints")
     ] = "accelerator",
 ) -> None:
     """Print the JSON schema of a kind of file, for editors."""
+    from accelerators.crossbar import datasheet as crossbars
     from accelerators.processors import datasheet as processors
     from accelerators.spatial import constraint_files, datasheet, mapping_file
     from codesign.experiments import sheet
@@ -185,6 +239,7 @@ def schema(
     schemas = {
         "accelerator": datasheet.schema,
         "processor": processors.schema,
+        "crossbar": crossbars.schema,
         "experiment": sheet.schema,
         "mappings": mapping_file.schema,
         "constraints": constraint_files.schema,

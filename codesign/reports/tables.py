@@ -48,7 +48,7 @@ def summary_table(result: Evaluation) -> Table:
             f"{edp * 1e6:.4g}",
             percent(cost.utilisation),
             f"{energy / cost.macs:.3g}" if cost.macs else "",
-            f"{1 / latency:.4g}" if latency else "",
+            "" if cost.runs_per_s is None else f"{cost.runs_per_s:.4g}",
             _area(cost.area_mm2),
             cost.bottleneck or "",
         )

@@ -102,7 +102,11 @@ def test_wrong_arguments_from_python(settings: dict[str, object], message: str) 
         ("node: 45 nm", "node: 3 nm", "must be"),
         ("32 B", "32 B, keeps: [weights, input]", "levels[2].keeps[1]: must be one of"),
         ("type: LPDDR4", "type: LPDDR9", "levels[0].type: kind: must be"),
-        ("kind: spatial", "kind: quantum", "tiny.yaml:2:7: kind: must be one of spatial, processor (got 'quantum')"),
+        (
+            "kind: spatial",
+            "kind: quantum",
+            "tiny.yaml:2:7: kind: must be one of spatial, processor, crossbar (got 'quantum')",
+        ),
         ("kind: spatial", "name: again", "tiny.yaml:2:1: name: duplicate key (first in line 1)"),
         ("int8", "int99", "compute.type: must be int1 to int64"),
         ("levels:", "levels: []\nother:", "levels: must have at least 1 entries (got 0)"),

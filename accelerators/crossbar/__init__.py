@@ -1,0 +1,1 @@
+"""Crossbars: arrays of memory cells that multiply and add in place, analog or digital."""
