@@ -287,3 +287,47 @@ Computation = (
     | Embedding
     | Shuffle
 )
+
+
+def operands(made: Computation) -> tuple[Value, ...]:
+    """The tensors that a layer reads, in the order in which its module takes them."""
+    match made:
+        case Scores(q, k):
+            return q, k
+        case AttentionWeights(scores):
+            return (scores,)
+        case Context(weights, v):
+            return weights, v
+        case Sum(values):
+            return values
+        case Product(x, scale):
+            return x, scale
+        case Embedding(indices=indices):
+            return () if indices is None else (indices,)
+        case Phase():
+            return ()
+    return (made.x,)
+
+
+def reads(value: Value) -> list[str]:
+    """The layers whose outputs are needed to make a tensor."""
+    match value.view:
+        case Output(layer):
+            return [layer]
+        case Reshape(x) | Tokens(x) | Crop(x):
+            return reads(x)
+        case Concat(values):
+            return [layer for v in values for layer in reads(v)]
+    return []
+
+
+def is_unknown(value: Value) -> bool:
+    """Whether a tensor was made by hand, so that nobody said how."""
+    match value.view:
+        case None:
+            return True
+        case Reshape(x) | Tokens(x) | Crop(x):
+            return is_unknown(x)
+        case Concat(values):
+            return any(map(is_unknown, values))
+    return False
