@@ -333,11 +333,14 @@ def to_torch(network: Network, *, batch_norm_eps: float = 1e-5, seed: int | None
     return module
 
 
-def initialise(module: nn.Module, generator: torch.Generator, gaussian: bool = False) -> None:
+def initialise(
+    module: nn.Module, generator: torch.Generator, *, gaussian: bool = False, statistics: bool = True
+) -> None:
     """Draw all weights anew, in the order of the modules, and reset normalisations to ones and zeros.
 
     PyTorch's default draws weights and biases of convolutions and linear layers uniformly from +-1/sqrt(fan in). With
     ``gaussian`` weights are from N(0, 1) and biases zero. Embeddings and trained tensors are from N(0, 1) in both.
+    Without ``statistics`` the running means and variances of normalisations stay.
     """
     with torch.no_grad():
         for part in module.modules():
@@ -352,7 +355,7 @@ def initialise(module: nn.Module, generator: torch.Generator, gaussian: bool = F
                     if not gaussian:
                         part.bias.uniform_(-bound, bound, generator=generator)
             elif isinstance(part, nn.BatchNorm2d | nn.LayerNorm):
-                if isinstance(part, nn.BatchNorm2d):
+                if statistics and isinstance(part, nn.BatchNorm2d):
                     part.reset_running_stats()
                 part.weight.fill_(1.0)
                 part.bias.zero_()

@@ -116,9 +116,9 @@ def score(
             raise NetworkError(
                 f"no score is called {name!r}{did_you_mean(name, SCORES)} (there are {', '.join(SCORES)})"
             )
-    for option, value in (("batch", batch), ("repeats", repeats)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise NetworkError(f"{option} must be an integer >= 1 (got {value!r})")
+    for option, count in (("batch", batch), ("repeats", repeats)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise NetworkError(f"{option} must be an integer >= 1 (got {count!r})")
     if not isinstance(network, Network):
         options: dict[str, Any] = {} if resolution is None else {"resolution": resolution}
         network = load(network, **options)
@@ -128,9 +128,9 @@ def score(
     found: dict[str, list[float]] = {name: [] for name in wanted}
     reasons: dict[str, str] = {}
     for repeat in range(repeats):
-        initialise(module, _generator(seed, repeat, 0))
+        initialise(module, generator(seed, repeat, 0))
         for name in wanted:
-            data = random_data(network, batch, _generator(seed, repeat, 1), _generator(seed, repeat, 2))
+            data = random_data(network, batch, generator(seed, repeat, 1), generator(seed, repeat, 2))
             try:
                 value = SCORES[name](module, data)
             except NoScoreError as error:
@@ -143,9 +143,10 @@ def score(
     return {name: Score(name, tuple(values), reasons.get(name)) for name, values in found.items()}
 
 
-def _generator(seed: int, *stream: int) -> torch.Generator:
+def generator(seed: int, *stream: int) -> torch.Generator:
+    """A torch generator of its own for every seed and stream."""
     state = np.random.SeedSequence(seed, spawn_key=stream).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 
-__all__ = ["SCORES", "Data", "NoScoreError", "Score", "ZeroShotScore", "score"]
+__all__ = ["SCORES", "Data", "NoScoreError", "Score", "Zen", "ZeroShotScore", "generator", "random_data", "score"]

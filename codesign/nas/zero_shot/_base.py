@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # its usual name
 
 from codesign.networks import computation as compute
@@ -111,7 +111,7 @@ def _run(function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
         raise NoScoreError("batch normalisation of a single value: needs more pixels or images") from None
 
 
-def gradients(value: Tensor, weights: list[nn.Parameter], create_graph: bool = False) -> list[Tensor]:
+def gradients(value: Tensor, weights: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
     """d value / d weights; zeros for weights on which it does not depend (dead operators)."""
     if not value.requires_grad:
         raise NoScoreError("the output depends on no weight")

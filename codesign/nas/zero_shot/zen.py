@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from codesign.nas.zero_shot._base import Data, NoScoreError, preserved
+from codesign.nas.zero_shot._base import Data, NoScoreError, features, preserved
 from codesign.networks.torch_module import NetworkModule, initialise
 
 
@@ -47,18 +47,12 @@ class Zen:
                 for repeat in range(self.repeats):
                     seen.clear()
                     if self.redraw:
-                        running = [(norm.running_mean, norm.running_var) for norm in norms]
-                        kept = [(mean.clone(), var.clone()) for mean, var in running if mean is not None]
-                        initialise(module, data.generator, gaussian=True)
-                        if repeat:
-                            for (mean, var), (old_mean, old_var) in zip(running, kept, strict=True):
-                                mean.copy_(old_mean)
-                                var.copy_(old_var)
+                        initialise(module, data.generator, gaussian=True, statistics=False)
                     inputs, noise = (data.inputs, data.noise) if not repeat else _fresh(data)
                     moved = tuple(x if e is None else x + self.gamma * e for x, e in zip(inputs, noise, strict=True))
                     difference = (features(module, inputs) - features(module, moved)).flatten(1)
                     distance = difference.norm(dim=1) if self.batch_variance else difference.abs().sum(1)
-                    variances = [seen[norm] for norm in seen] if self.batch_variance else [n.running_var for n in norms]
+                    variances = list(seen.values()) if self.batch_variance else [_running_variance(n) for n in norms]
                     terms = [distance.mean(), *(variance.mean().sqrt() for variance in variances)]
                     if not all(0 < float(term) < math.inf for term in terms):
                         raise NoScoreError("features do not depend on the input" if not terms[0] else "a variance of 0")
@@ -67,6 +61,11 @@ class Zen:
             for hook in hooks:
                 hook.remove()
         return sum(scores) / len(scores)
+
+
+def _running_variance(norm: nn.BatchNorm2d) -> Tensor:
+    assert norm.running_var is not None
+    return norm.running_var
 
 
 def _fresh(data: Data) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
