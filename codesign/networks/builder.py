@@ -28,7 +28,7 @@ class Builder:
 
     def __init__(self, name: str, batch: int = 1) -> None:
         self.network = Network(name)
-        self.batch = self._positive("batch", batch)
+        self.network.batch = self.batch = self._positive("batch", batch)
 
     # -- inputs and views ---------------------------------------------------------------------------------------------
 
@@ -325,7 +325,7 @@ class Builder:
             raise self._error(name, f"first must be in 0..{rows - tokens} (got {first!r})")
         operator = elementwise(self.batch, tokens, features, kind="embedding")
         indices = self.input(tokens) if first is None else None
-        made = compute.Embedding(rows, features, indices, first)
+        made = compute.Embedding(tokens, rows, features, indices, first)
         return self._add(name, operator, {}, (tokens, features), made, rows * features)
 
     def shuffle(self, x: Value, name: str, *, groups: int) -> Value:

@@ -251,6 +251,7 @@ class Softmax:
 class Embedding:
     """Rows of a table, by the indices of an input, or with ``first`` the rows from that one on (positions)."""
 
+    tokens: int
     rows: int
     features: int
     indices: Value | None

@@ -54,12 +54,14 @@ class Network:
 
     Layers are added after the layers that they read, so insertion order is a topological order and the graph has no
     cycles by construction. Views (reshape, concatenation, slices, dropout) are no layers: they connect producer to
-    consumer. ``graph`` is the networkx graph; ``warnings`` says what an importer had to guess. ``inputs`` are tensors
-    from outside, ``trained`` shapes of trained tensors that no layer makes, both as far as the builder was told.
+    consumer. ``batch`` is that of its operators, ``graph`` the networkx graph; ``warnings`` says what an importer had
+    to guess. ``inputs`` are tensors from outside, ``trained`` shapes of trained tensors that no layer makes, both as
+    far as the builder was told.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, batch: int = 1) -> None:
         self.name = name
+        self.batch = batch
         self.graph: nx.DiGraph = nx.DiGraph()
         self.warnings: list[str] = []
         self.inputs: list[Value] = []

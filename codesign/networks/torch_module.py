@@ -154,10 +154,10 @@ class _TrainedSum(nn.Module):
 class _Positions(nn.Module):
     """Rows of a table from ``first`` on."""
 
-    def __init__(self, made: compute.Embedding, tokens: int, first: int):
+    def __init__(self, made: compute.Embedding, first: int):
         super().__init__()
         self.embedding = nn.Embedding(made.rows, made.features)
-        self.first, self.tokens = first, tokens
+        self.first, self.tokens = first, made.tokens
 
     def forward(self) -> Tensor:
         return self.embedding.weight[self.first : self.first + self.tokens].unsqueeze(0)
@@ -295,8 +295,7 @@ class NetworkModule(nn.Module):
             case compute.Embedding(first=None):
                 return nn.Embedding(made.rows, made.features)
             case compute.Embedding(first=int(first)):
-                tokens = self.network.layer(name).operator.iterations // made.features
-                return _Positions(made, tokens, first)
+                return _Positions(made, first)
         raise _error(self.network, name, f"{type(made).__name__} has no torch module")
 
     def _table(self, name: str, made: compute.Linear) -> nn.Parameter | None:
