@@ -95,14 +95,17 @@ def networks() -> list[tuple[str, str, Network, Callable[[], Digits]]]:
     for index in alive:
         cell = nas_bench_201.network(cells[index], resolution=8, channels=12, cells_per_stage=1, input_channels=1)
         found.append((f"cell {index}", "nas_bench_201", cell, lambda: digits(1, 8)))
-    for i in range(2):
-        kernels = rng.choice(ofa_mobilenet_v3.KERNELS, ofa_mobilenet_v3.SLOTS).tolist()
-        expansions = rng.choice(ofa_mobilenet_v3.EXPANSIONS, ofa_mobilenet_v3.SLOTS).tolist()
-        depths = rng.choice((2, 3), ofa_mobilenet_v3.UNITS).tolist()
-        net = ofa_mobilenet_v3.network(kernels, expansions, depths, classes=10, resolution=32, width=0.35)
-        found.append((f"random {i}", "ofa_mobilenet_v3", net, lambda: digits(3, 32)))
-    codes = rng.integers(0, len(fbnet.BLOCKS), fbnet.LAYERS).tolist()
-    found.append(("random 0", "fbnet", fbnet.network(codes, classes=10, resolution=8), lambda: digits(3, 8)))
+    for space, i in (("ofa", 0), ("ofa", 1), ("fbnet", 0), ("ofa", 2), ("ofa", 3), ("fbnet", 1)):
+        if space == "ofa":
+            kernels = rng.choice(ofa_mobilenet_v3.KERNELS, ofa_mobilenet_v3.SLOTS).tolist()
+            expansions = rng.choice(ofa_mobilenet_v3.EXPANSIONS, ofa_mobilenet_v3.SLOTS).tolist()
+            depths = rng.choice((2, 3), ofa_mobilenet_v3.UNITS).tolist()
+            net = ofa_mobilenet_v3.network(kernels, expansions, depths, classes=10, resolution=32, width=0.35)
+            found.append((f"random {i}", "ofa_mobilenet_v3", net, lambda: digits(3, 32)))
+        else:
+            codes = rng.integers(0, len(fbnet.BLOCKS), fbnet.LAYERS).tolist()
+            net = fbnet.network(codes, classes=10, resolution=8)
+            found.append((f"random {i}", "fbnet", net, lambda: digits(3, 8)))
     return found
 
 

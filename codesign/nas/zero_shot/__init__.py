@@ -116,9 +116,9 @@ def score(
             raise NetworkError(
                 f"no score is called {name!r}{did_you_mean(name, SCORES)} (there are {', '.join(SCORES)})"
             )
-    for option, count in (("batch", batch), ("repeats", repeats)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise NetworkError(f"{option} must be an integer >= 1 (got {count!r})")
+    for option, value, least in (("batch", batch, 1), ("repeats", repeats, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise NetworkError(f"{option} must be an integer >= {least} (got {value!r})")
     if not isinstance(network, Network):
         options: dict[str, Any] = {} if resolution is None else {"resolution": resolution}
         network = load(network, **options)
@@ -132,14 +132,14 @@ def score(
         for name in wanted:
             data = random_data(network, batch, generator(seed, repeat, 1), generator(seed, repeat, 2))
             try:
-                value = SCORES[name](module, data)
+                number = SCORES[name](module, data)
             except NoScoreError as error:
                 reasons.setdefault(name, str(error))
                 continue
-            if not np.isfinite(value):
-                reasons.setdefault(name, f"is {value}")
-                continue
-            found[name].append(value)
+            if np.isfinite(number):
+                found[name].append(number)
+            else:
+                reasons.setdefault(name, f"is {number}")
     return {name: Score(name, tuple(values), reasons.get(name)) for name, values in found.items()}
 
 

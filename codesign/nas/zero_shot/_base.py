@@ -78,10 +78,11 @@ def classes(network: Network) -> int:
 def preserved(module: NetworkModule) -> Iterator[None]:
     """Give the module back with the weights, statistics and type that it has now, and without gradients."""
     state = {key: value.clone() for key, value in module.state_dict().items()}
+    kind = next(module.parameters()).dtype
     try:
         yield
     finally:
-        module.float()
+        module.to(kind)
         module.load_state_dict(state)
         module.zero_grad(set_to_none=True)
 
