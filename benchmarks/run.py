@@ -11,6 +11,7 @@ COMMANDS = (
     "benchmarks.validation.systolic",
     "benchmarks.validation.eyeriss",
     "benchmarks.validation.lut",
+    "benchmarks.nas.zeroshot",
     "benchmarks.mappers.optima",
     "benchmarks.mappers.proofs",
     "benchmarks.mappers.quality",

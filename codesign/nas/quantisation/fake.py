@@ -87,12 +87,17 @@ def quantise(module: NetworkModule, bits: Sequence[Bits], calibration: Sequence[
     ``calibration``, the network's inputs. Sums, normalisations, biases and other layers stay in floating point.
     Gradients pass straight through, so the copy can be trained (fine-tuned); scales stay as they are.
 
-    Raises NetworkError for another number of entries.
+    Raises NetworkError for another number of entries, and bits that are no integers in 2..24 (a float has no more).
     """
     copied = copy.deepcopy(module)
     layers = weighted_layers(copied)
     if len(bits) != len(layers):
         raise NetworkError(f"{module.network.name}: bits must be given for {len(layers)} layers (got {len(bits)})")
+    for i, entry in enumerate(bits):
+        for what, value in entry._asdict().items():
+            if isinstance(value, bool) or not isinstance(value, int) or not 2 <= value <= 24:
+                problem = f"bits[{i}].{what}: must be an integer in 2..24 (got {value!r})"
+                raise NetworkError(f"{module.network.name}: {problem}")
     seen: dict[nn.Module, Tensor] = {}
 
     def see(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
