@@ -55,6 +55,8 @@ def export_onnx(network: Network, path: str | Path, *, module: NetworkModule | N
 
     if module is None:
         module = to_torch(network, seed=seed)
+    elif not module.shortcuts:
+        raise NetworkError(f"{network.name}: the module has no shortcuts")
     elif module.network is not network and list(module.network) != list(network):
         raise NetworkError(f"{network.name}: the module is that of another network ({module.network.name})")
     model = _Exporter(network, module).model(onnx)

@@ -170,9 +170,10 @@ class NetworkModule(nn.Module):
     returns what the last layer writes, [batch, *shape]. ``network`` is the graph that it was made of.
     """
 
-    def __init__(self, network: Network, batch_norm_eps: float = 1e-5):
+    def __init__(self, network: Network, batch_norm_eps: float = 1e-5, shortcuts: bool = True):
         super().__init__()
         self.network = network
+        self.shortcuts = shortcuts
         self.inputs = tuple(value.shape for value in network.inputs)
         self.trained = nn.ParameterDict(
             {_key(name): nn.Parameter(torch.zeros(shape)) for name, shape in network.trained.items()}
@@ -180,23 +181,24 @@ class NetworkModule(nn.Module):
         self.layers = nn.ModuleDict()
         self._plan: list[tuple[str, tuple[Value, ...]]] = []
         self._same_as: dict[str, str] = {}
-        for layer in network:
-            made = layer.computation
-            if made is None:
-                raise _error(network, layer.name, "nobody said what it computes (ONNX files are read for shapes)")
+        steps = _computations(network)
+        for name, made in (steps if shortcuts else _trunk(steps)).items():
             if isinstance(made, compute.Phase):
-                self._same_as[layer.name] = made.layer
+                self._same_as[name] = made.layer
                 continue
-            self.layers[_key(layer.name)] = self._module(layer.name, made, batch_norm_eps)
-            self._plan.append((layer.name, operands(made)))
+            self.layers[_key(name)] = self._module(name, made, batch_norm_eps)
+            self._plan.append((name, operands(made)))
         # A tensor is dropped after the layer that reads it last.
         last = {source: step for step, (_, values) in enumerate(self._plan) for v in values for source in reads(v)}
         self._done = [[name for name, step in last.items() if step == here] for here in range(len(self._plan))]
 
     def layer(self, name: str) -> nn.Module:
-        """The module of a layer (NetworkError if there is no such layer)."""
+        """The module of a layer (NetworkError if there is no such layer, or it was left out with the shortcuts)."""
         self.network.layer(name)
-        return self.layers[_key(self._same_as.get(name, name))]
+        key = _key(self._same_as.get(name, name))
+        if key not in self.layers:
+            raise NetworkError(f"{self.network.name}: layer {name!r} was left out with the shortcuts")
+        return self.layers[key]
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The last layer's output, [batch, *shape]."""
@@ -310,11 +312,15 @@ class NetworkModule(nn.Module):
         return table
 
 
-def to_torch(network: Network, *, batch_norm_eps: float = 1e-5, seed: int | None = None) -> NetworkModule:
+def to_torch(
+    network: Network, *, batch_norm_eps: float = 1e-5, seed: int | None = None, shortcuts: bool = True
+) -> NetworkModule:
     """The torch module of a network made by the builder, the zoo or a network space.
 
     Weights are PyTorch's defaults, drawn from ``seed`` alone (None: from fresh entropy); torch's global generator is
-    left as it was. ``batch_norm_eps`` is that of all batch normalisations.
+    left as it was. ``batch_norm_eps`` is that of all batch normalisations. Without ``shortcuts`` every sum is its
+    operand with the most layers behind it, every product its first factor, and what is then of no use is left out: the
+    network without residual links and squeeze-excite, on which Zen-NAS computes its score.
 
     Raises NetworkError, naming the layer, where the network does not say what it computes: networks from ONNX files,
     poolings without a kind, layers added to the graph by hand.
@@ -322,7 +328,7 @@ def to_torch(network: Network, *, batch_norm_eps: float = 1e-5, seed: int | None
     if not len(network):
         raise NetworkError(f"{network.name}: has no layers")
     with torch.random.fork_rng(devices=[]):
-        module = NetworkModule(network, batch_norm_eps)
+        module = NetworkModule(network, batch_norm_eps, shortcuts)
     generator = torch.Generator()
     if seed is None:
         generator.seed()
@@ -330,6 +336,43 @@ def to_torch(network: Network, *, batch_norm_eps: float = 1e-5, seed: int | None
         generator.manual_seed(seed)
     initialise(module, generator)
     return module
+
+
+def _computations(network: Network) -> dict[str, Computation]:
+    """What layers compute, by name."""
+    found: dict[str, Computation] = {}
+    for layer in network:
+        if layer.computation is None:
+            raise _error(network, layer.name, "nobody said what it computes (ONNX files are read for shapes)")
+        found[layer.name] = layer.computation
+    return found
+
+
+def _trunk(steps: dict[str, Computation]) -> dict[str, Computation]:
+    """The layers of the longest way through sums and products."""
+    depth: dict[str, int] = {}
+
+    def behind(value: Value) -> int:
+        return max((depth[layer] for layer in reads(value)), default=0)
+
+    kept: dict[str, Computation] = {}
+    for name, made in steps.items():
+        if isinstance(made, compute.Sum):
+            made = compute.Sum((max(made.values, key=behind),))
+        elif isinstance(made, compute.Product):
+            made = compute.Sum((made.x,))
+        read = [depth[made.layer]] if isinstance(made, compute.Phase) else [behind(value) for value in operands(made)]
+        depth[name] = 1 + max(read, default=0)
+        kept[name] = made
+    last = list(kept)[-1]
+    used = {last}
+    for name in reversed(kept):
+        made = kept[name]
+        if name in used:
+            used.update(layer for value in operands(made) for layer in reads(value))
+        if isinstance(made, compute.Phase) and name in used:
+            used.add(made.layer)
+    return {name: made for name, made in kept.items() if name in used}
 
 
 def initialise(

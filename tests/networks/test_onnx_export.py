@@ -132,5 +132,7 @@ def test_what_cannot_be_written_is_named(tmp_path):
         export_onnx(b.network, tmp_path / "n.onnx")
     with pytest.raises(NetworkError, match="the module is that of another network"):
         export_onnx(load("ds_cnn"), tmp_path / "n.onnx", module=to_torch(_everything()))
+    with pytest.raises(NetworkError, match="the module has no shortcuts"):
+        export_onnx(_everything(), tmp_path / "n.onnx", module=to_torch(_everything(), shortcuts=False))
     with pytest.raises(NetworkError, match=r"cannot be written: No such file"):
         export_onnx(load("ds_cnn"), tmp_path / "missing" / "n.onnx")

@@ -313,6 +313,26 @@ def test_features_are_what_the_last_pooling_on_all_paths_reads():
     assert features_of(load("unet", resolution=188)) is None
 
 
+def test_without_shortcuts_the_longest_way_is_left():
+    module, plain = to_torch(_residual(), seed=0).eval(), to_torch(_residual(), seed=0, shortcuts=False).eval()
+    state = module.state_dict()
+    plain.load_state_dict({key: state[key] for key in plain.state_dict()})
+    assert set(state) - set(plain.state_dict()) == {key for key in state if "down" in key}
+    x = torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        y = torch.relu(module.layer("conv1")(x))
+        y = torch.relu(module.layer("conv2")(y)).mean((2, 3))
+        assert torch.allclose(plain(x), module.layer("fc").linear(y), atol=1e-6)
+    with pytest.raises(NetworkError, match="layer 'down' was left out with the shortcuts"):
+        plain.layer("down")
+
+
+def test_without_shortcuts_there_are_no_gates():
+    module = to_torch(load("mobilenet_v3_large", resolution=32), shortcuts=False)
+    assert not any("fc1" in name or "fc2" in name for name in module.state_dict())
+    assert module.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 1000)
+
+
 def test_dead_operators_run_and_have_no_gradient():
     cell = "|nor_conv_3x3~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|skip_connect~2|"
     network = nas_bench_201.network(cell, channels=4, cells_per_stage=1, resolution=8)

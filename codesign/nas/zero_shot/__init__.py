@@ -101,12 +101,14 @@ def score(
     repeats: int = 1,
     seed: int = 0,
     batch_norm_eps: float = 1e-5,
+    shortcuts: bool = True,
 ) -> dict[str, Score]:
     """Scores of a network by name (see :data:`SCORES`).
 
     ``network`` is a network or a name of the zoo, to which ``resolution`` in pixels belongs. Weights (PyTorch's
     defaults, but Gaussian for Zen), ``batch`` images and labels are drawn anew for each of ``repeats``, from ``seed``
-    alone; a value does not depend on which other scores are asked for.
+    alone; a value does not depend on which other scores are asked for. ``batch_norm_eps`` and ``shortcuts`` are those
+    of :func:`~codesign.networks.torch_module.to_torch`; Zen-NAS has 1e-3 and no shortcuts.
 
     Raises NetworkError for an unknown score, a network that cannot be run, and counts below 1.
     """
@@ -124,7 +126,7 @@ def score(
         network = load(network, **options)
     elif resolution is not None:
         raise NetworkError(f"{network.name}: resolution belongs to networks of the zoo, a Network has its own")
-    module = to_torch(network, batch_norm_eps=batch_norm_eps, seed=0).train()
+    module = to_torch(network, batch_norm_eps=batch_norm_eps, seed=0, shortcuts=shortcuts).train()
     found: dict[str, list[float]] = {name: [] for name in wanted}
     reasons: dict[str, str] = {}
     for repeat in range(repeats):
