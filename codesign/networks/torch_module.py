@@ -343,7 +343,9 @@ def _computations(network: Network) -> dict[str, Computation]:
     found: dict[str, Computation] = {}
     for layer in network:
         if layer.computation is None:
-            raise _error(network, layer.name, "nobody said what it computes (ONNX files are read for shapes)")
+            raise _error(
+                network, layer.name, "nobody said what it computes (a layer from an ONNX file, or added by hand)"
+            )
         found[layer.name] = layer.computation
     return found
 

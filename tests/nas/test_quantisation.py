@@ -258,6 +258,20 @@ def test_the_penalty_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_the_table_is_that_of_the_networks_of_the_benchmark():
+    from benchmarks.nas import quantisation
+
+    document = _document()
+    assert tuple(document["bits"]) == quantisation.WIDTHS
+    for entry, (name, space, network, _) in zip(document["networks"], quantisation.networks(), strict=True):
+        assert (entry["name"], entry["space"], entry["parameters"]) == (name, space, network.parameters)
+        assert entry["layers"] == len(entry["macs"]) == len(entry["mixed"][0]["weights"])
+        assert has_depthwise(network) == (space != "nas_bench_201")
+        losses = np.array(entry["loss"])
+        assert losses.shape == (len(document["bits"]),) * 2
+        assert (entry["accuracy"] - losses >= 0).all() and abs(losses[-1, -1]) < 0.2
+
+
 @pytest.mark.slow
 def test_the_table_can_be_measured_again():
     """The first network of the table; numbers of another machine may differ in the last image or two."""
