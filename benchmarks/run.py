@@ -12,6 +12,7 @@ COMMANDS = (
     "benchmarks.validation.eyeriss",
     "benchmarks.validation.crossbar",
     "benchmarks.validation.lut",
+    "benchmarks.nas.zeroshot",
     "benchmarks.mappers.optima",
     "benchmarks.mappers.proofs",
     "benchmarks.mappers.quality",

@@ -46,7 +46,8 @@ Shape = tuple[int | str, ...]
 class Model:
     """A checked graph: nodes in topological order and what is known about tensors.
 
-    ``initializers`` are the tensors stored in the file, ``inputs`` the ones that come from outside.
+    ``initializers`` are the tensors stored in the file, ``inputs`` the ones that come from outside, ``scalars`` values
+    of stored tensors with a single element.
     """
 
     nodes: list[Any]
@@ -56,6 +57,7 @@ class Model:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     opset: int
+    scalars: dict[str, float]
 
 
 def read_model(path: Path, batch: int | None, dimensions: dict[str, int]) -> Model:
@@ -91,6 +93,7 @@ def read_model(path: Path, batch: int | None, dimensions: dict[str, int]) -> Mod
         inputs=tuple(tensor.name for tensor in graph.input if tensor.name not in initializers),
         outputs=tuple(tensor.name for tensor in graph.output),
         opset=opsets.get("", opsets.get("ai.onnx", 0)),
+        scalars={t.name: float(numpy_helper.to_array(t).item()) for t in graph.initializer if elements(t.dims) == 1},
     )
 
 

@@ -40,7 +40,7 @@ _ELEMENTWISE = words(
 )
 
 #: Kinds that differ from the ONNX name in lower case.
-_KINDS = {"HardSwish": "hswish", "HardSigmoid": "hsigmoid", "QuantizeLinear": "quantize"}
+_KINDS = {"Sum": "add", "HardSwish": "hswish", "HardSigmoid": "hsigmoid", "QuantizeLinear": "quantize"}
 
 _MOVEMENT = {
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth", "ReverseSequence"), "permute"),
@@ -485,12 +485,20 @@ class Importer:
         if node.op_type == "Add" and self._fold_bias(node, activations, trained):
             return
         shape = self._shape(node.output[0])
-        kind = _KINDS.get(node.op_type, node.op_type.lower())
+        kind = self._kind(node)
         operator = pointwise(kind, shape, [self._shape(t) for t in activations], [self._shape(t) for t in trained])
         operands = {f"inputs{i}" if i else "inputs": [tensor] for i, tensor in enumerate(activations)}
         mask = node.input[0] if node.op_type == "Where" else None  # read, but not trained
         owned = [tensor for tensor in trained if tensor != mask and self._trained_roots(tensor)]
         self._emit(node, operator, operands, owned)
+
+    def _kind(self, node: Any) -> str:
+        values = [self.model.scalars.get(tensor) for tensor in node.input if tensor in self.constants]
+        if node.op_type == "Clip" and values == [0.0, 6.0]:
+            return "relu6"
+        if node.op_type == "Mul" and values == [0.0]:
+            return "zero"
+        return _KINDS.get(node.op_type, node.op_type.lower())
 
     def _fold_bias(self, node: Any, activations: list[str], trained: list[str]) -> bool:
         """Count a trained vector that is added to a product's columns as the product's bias."""

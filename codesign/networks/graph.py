@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import networkx as nx
 
 from accelerators.operators import PASSES, Operator
 from accelerators.suggestions import did_you_mean
+from codesign.networks.computation import Computation, Value
 
 #: Kinds of operators that only move words, or that mix elements (pooling): they cannot run on a producer's output
 #: element by element, although they take one pass like an elementwise operation does.
@@ -24,13 +25,15 @@ class NetworkError(ValueError):
 class Layer:
     """A node of a network: what it is called, what it computes, how many trained values belong to it.
 
-    ``batch_norm``: a batch normalisation follows, which most runtimes fold into the operator.
+    ``batch_norm``: a batch normalisation follows, which most runtimes fold into the operator. ``computation`` is what
+    the operator does not say, None where nobody said it (networks from ONNX files); layers compare without it.
     """
 
     name: str
     operator: Operator
     parameters: int = 0
     batch_norm: bool = False
+    computation: Computation | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,18 @@ class Network:
 
     Layers are added after the layers that they read, so insertion order is a topological order and the graph has no
     cycles by construction. Views (reshape, concatenation, slices, dropout) are no layers: they connect producer to
-    consumer. ``graph`` is the networkx graph; ``warnings`` says what an importer had to guess.
+    consumer. ``batch`` is that of its operators, ``graph`` the networkx graph; ``warnings`` says what an importer had
+    to guess. ``inputs`` are tensors from outside, ``trained`` shapes of trained tensors that no layer makes, both as
+    far as the builder was told.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, batch: int = 1) -> None:
         self.name = name
+        self.batch = batch
         self.graph: nx.DiGraph = nx.DiGraph()
         self.warnings: list[str] = []
+        self.inputs: list[Value] = []
+        self.trained: dict[str, tuple[int, ...]] = {}
 
     def add(
         self,
@@ -66,6 +74,7 @@ class Network:
         operands: Mapping[str, Iterable[str]] | None = None,
         parameters: int = 0,
         batch_norm: bool = False,
+        computation: Computation | None = None,
     ) -> None:
         """Add a layer that reads the outputs of earlier layers.
 
@@ -81,7 +90,14 @@ class Network:
             for producer in layers:
                 if producer not in self.graph:
                     raise NetworkError(f"{self.name}: layer {name!r} reads {producer!r}, which is no earlier layer")
-        self.graph.add_node(name, operator=operator, parameters=parameters, operands=sources, batch_norm=batch_norm)
+        self.graph.add_node(
+            name,
+            operator=operator,
+            parameters=parameters,
+            operands=sources,
+            batch_norm=batch_norm,
+            computation=computation,
+        )
         for layers in sources.values():
             self.graph.add_edges_from((producer, name) for producer in layers)
 
@@ -93,8 +109,8 @@ class Network:
 
     def __iter__(self) -> Iterator[Layer]:
         """The layers in topological order; ties go to the one that was added first."""
-        for name, node in self.graph.nodes.items():
-            yield Layer(name, node["operator"], node["parameters"], node["batch_norm"])
+        for name in self.graph:
+            yield self.layer(name)
 
     def __len__(self) -> int:
         return len(self.graph)
@@ -107,7 +123,7 @@ class Network:
         if name not in self.graph:
             raise NetworkError(f"{self.name} has no layer {name!r}{did_you_mean(name, self.graph)}")
         node = self.graph.nodes[name]
-        return Layer(name, node["operator"], node["parameters"], node["batch_norm"])
+        return Layer(name, node["operator"], node["parameters"], node["batch_norm"], node["computation"])
 
     def operands(self, name: str) -> dict[str, tuple[str, ...]]:
         """Producers of each input tensor of a layer; a tensor from outside the network has none."""

@@ -24,8 +24,6 @@ from typing import SupportsIndex
 from codesign.nas.spaces._genes import chosen, count
 from codesign.networks import Builder, Network, NetworkError
 from codesign.networks.builder import Value
-from codesign.networks.graph import elements
-from codesign.networks.streams import movement
 
 #: Blocks of a layer; a code is a position here. Kernel size, expansion, groups of the pointwise convolutions.
 BLOCKS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
@@ -100,17 +98,10 @@ def _block(b: Builder, x: Value, name: str, code: int, channels: int, stride: in
     inner = x.shape[0] * expansion
     y = b.conv(x, f"{name}.conv1", K=inner, kernel=1, groups=groups, bn=True, activation="relu")
     if groups > 1:
-        y = _shuffle(b, y, f"{name}.shuffle")
+        y = b.shuffle(y, f"{name}.shuffle", groups=groups)
     y = b.conv(
         y, f"{name}.conv2", K=inner, kernel=kernel, stride=stride, padding=kernel // 2, groups=inner, bn=True,
         activation="relu",
     )  # fmt: skip
     y = b.conv(y, f"{name}.conv3", K=channels, kernel=1, groups=groups, bn=True)
     return b.add(f"{name}.add", y, x) if x.shape == y.shape and stride == 1 else y
-
-
-def _shuffle(b: Builder, x: Value, name: str) -> Value:
-    """Interleave the channels of the groups: no arithmetic, but every word moves."""
-    words = b.batch * elements(x.shape)
-    b.network.add(name, movement("permute", words, words), {"inputs": x.sources})
-    return Value(x.shape, (name,))

@@ -216,7 +216,7 @@ def decoder_step(
         sources = tokens * (1 + ATTENDED.index(genes.attended[i]))
         query = b.linear(x, f"{name}.encoder_attn.q_proj", K=QKV)
         if position:
-            keys = values = b.input(sources, QKV)
+            keys, values = b.input(sources, QKV), b.input(sources, QKV)
         else:
             encoded = b.input(sources, genes.encoder_embed)
             keys = b.linear(encoded, f"{name}.encoder_attn.k_proj", K=QKV)
@@ -225,7 +225,7 @@ def decoder_step(
         y = b.linear(y, f"{name}.encoder_attn.out_proj", K=genes.decoder_embed)
         x = b.layernorm(b.add(f"{name}.encoder_attn.add", y, x), f"{name}.encoder_attn_layer_norm")
         x = _feed_forward(b, x, name, genes.decoder_ffn[i])
-    b.linear(x, "decoder.output_projection", K=vocabulary, bias=False, shared=tied)
+    b.linear(x, "decoder.output_projection", K=vocabulary, bias=False, shared="decoder.embed_tokens" if tied else None)
     return b.network
 
 
@@ -276,9 +276,10 @@ def _embed(b: Builder, part: str, tokens: int, vocabulary: int, features: int) -
 def _self_attention(b: Builder, x: Value, name: str, heads: int, cached: int = 0) -> Value:
     tokens, features = x.shape
     projected = b.linear(x, f"{name}.self_attn.in_proj", K=3 * QKV)
-    part = b.crop(projected, tokens, QKV)
-    keys = b.concat(b.input(cached, QKV), part) if cached else part
-    y = b.attention(part, keys, keys, f"{name}.self_attn", heads=heads)
+    q, k, v = (b.crop(projected, tokens, QKV, start=[0, part * QKV]) for part in range(3))
+    if cached:
+        k, v = (b.concat(b.input(cached, QKV), part) for part in (k, v))
+    y = b.attention(q, k, v, f"{name}.self_attn", heads=heads)
     y = b.linear(y, f"{name}.self_attn.out_proj", K=features)
     return b.layernorm(b.add(f"{name}.self_attn.add", y, x), f"{name}.self_attn_layer_norm")
 

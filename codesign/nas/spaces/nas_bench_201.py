@@ -131,9 +131,7 @@ def network(
         for _ in range(count(f"{_NAME}: cells_per_stage", cells_per_stage)):
             x = _cell(b, x, f"cells.{index}", codes)
             index += 1
-    x = b.activation(x, "lastact.1", "relu")
-    # The normalisation before this ReLU follows a sum, not a convolution: it is folded into the ReLU's pass instead.
-    b.network.add_parameters("lastact.1", 2 * x.shape[0])
+    x = b.activation(x, "lastact.1", "relu", bn=True)
     x = b.global_pool(x, "global_pooling")
     b.linear(b.flatten(x), "classifier", K=count(f"{_NAME}: classes", classes))
     return b.network
@@ -157,14 +155,14 @@ def _edge(b: Builder, x: Value, name: str, op: str) -> Value:
     if op == "skip_connect":
         return x
     if op == "avg_pool_3x3":
-        return b.pool(x, f"{name}.op", kernel=3, stride=1, padding=1)
+        return b.pool(x, f"{name}.op", kernel=3, stride=1, padding=1, kind="average")
     return _relu_conv(b, x, name, K=x.shape[0], kernel=1 if op == "nor_conv_1x1" else 3)
 
 
 def _reduction(b: Builder, x: Value, name: str, channels: int) -> Value:
     y = _relu_conv(b, x, f"{name}.conv_a", K=channels, kernel=3, stride=2)
     y = _relu_conv(b, y, f"{name}.conv_b", K=channels, kernel=3)
-    shortcut = b.pool(x, f"{name}.downsample.0", kernel=2)
+    shortcut = b.pool(x, f"{name}.downsample.0", kernel=2, kind="average")
     shortcut = b.conv(shortcut, f"{name}.downsample.1", K=channels, kernel=1, bias=False)
     return b.add(f"{name}.add", shortcut, y)
 

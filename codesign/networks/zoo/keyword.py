@@ -20,6 +20,6 @@ def ds_cnn(*, batch: int = 1, classes: int = 12, width: int = 64, blocks: int = 
             activation="relu",
         )  # fmt: skip
         x = b.conv(x, f"block{i}.pointwise", K=width, kernel=1, bias=True, bn=True, activation="relu")
-    x = b.pool(x, "pool", kernel=(24, 5))
+    x = b.pool(x, "pool", kernel=(24, 5), kind="average")
     b.softmax(b.linear(b.flatten(x), "dense", K=classes), "softmax")
     return b.network

@@ -23,7 +23,7 @@ def resnet50(*, batch: int = 1, resolution: int = 224, classes: int = 1000) -> N
 def _resnet(b: Builder, depths: tuple[int, ...], block: _Block, resolution: int, classes: int) -> Network:
     x = b.input(3, resolution, resolution)
     x = b.conv(x, "conv1", K=64, kernel=7, stride=2, padding=3, bn=True, activation="relu")
-    x = b.pool(x, "maxpool", kernel=3, stride=2, padding=1)
+    x = b.pool(x, "maxpool", kernel=3, stride=2, padding=1, kind="max")
     for stage, depth in enumerate(depths):
         for i in range(depth):
             stride = 2 if stage and not i else 1

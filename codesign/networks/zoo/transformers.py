@@ -11,7 +11,7 @@ def bert_base(*, batch: int = 1, sequence: int = 128) -> Network:
     b = Builder("bert_base", batch)
     _at_most("bert_base", "sequence", sequence, 512)
     words = b.embedding("embeddings.word_embeddings", tokens=sequence, rows=30522, features=768)
-    places = b.embedding("embeddings.position_embeddings", tokens=sequence, rows=512, features=768)
+    places = b.embedding("embeddings.position_embeddings", tokens=sequence, rows=512, features=768, first=0)
     types = b.embedding("embeddings.token_type_embeddings", tokens=sequence, rows=2, features=768)
     x = b.layernorm(b.add("embeddings.add", words, types, places), "embeddings.LayerNorm")
     for i in range(12):
@@ -34,7 +34,7 @@ def vit_b_16(*, batch: int = 1, resolution: int = 224, classes: int = 1000) -> N
     if not isinstance(resolution, int) or resolution < 16 or resolution % 16:
         raise NetworkError(f"vit_b_16: resolution must be a multiple of 16 (got {resolution!r})")
     x = b.tokens(b.conv(b.input(3, resolution, resolution), "conv_proj", K=768, kernel=16, stride=16))
-    x = b.concat(b.input(1, 768), x)  # the class token, a trained vector that is counted with the positions
+    x = b.concat(b.trained("class_token", 1, 768), x)  # counted with the positions
     x = b.add_trained(x, "encoder.pos_embedding", parameters=x.shape[0] * 768 + 768)
     for i in range(12):
         name = f"encoder.layers.encoder_layer_{i}"
@@ -68,28 +68,29 @@ def _gpt2(name: str, batch: int, tokens: int, context: int, last_only: bool) -> 
     x = b.add(
         "transformer.add",
         b.embedding("transformer.wte", tokens=tokens, rows=50257, features=768),
-        b.embedding("transformer.wpe", tokens=tokens, rows=1024, features=768),
+        b.embedding("transformer.wpe", tokens=tokens, rows=1024, features=768, first=context - tokens),
     )
     for i in range(12):
         layer = f"transformer.h.{i}"
         y = b.linear(b.layernorm(x, f"{layer}.ln_1"), f"{layer}.attn.c_attn", K=3 * 768)
-        y = _self_attention(b, y, f"{layer}.attn", heads=12, cached=context - tokens)
+        y = _self_attention(b, y, f"{layer}.attn", heads=12, cached=context - tokens, causal=True)
         x = b.add(f"{layer}.add_1", b.linear(y, f"{layer}.attn.c_proj", K=768), x)
         y = b.linear(b.layernorm(x, f"{layer}.ln_2"), f"{layer}.mlp.c_fc", K=3072, activation="gelu")
         x = b.add(f"{layer}.add_2", b.linear(y, f"{layer}.mlp.c_proj", K=768), x)
     x = b.layernorm(x, "transformer.ln_f")
     if last_only:
-        x = b.crop(x, 1, 768)
-    b.linear(x, "lm_head", K=50257, bias=False, shared=True)  # its weights are the table of transformer.wte
+        x = b.crop(x, 1, 768, start=[tokens - 1, 0])
+    b.linear(x, "lm_head", K=50257, bias=False, shared="transformer.wte")
     return b.network
 
 
-def _self_attention(b: Builder, qkv: Value, name: str, *, heads: int, cached: int = 0) -> Value:
+def _self_attention(b: Builder, qkv: Value, name: str, *, heads: int, cached: int = 0, causal: bool = False) -> Value:
     """Attention on queries, keys and values that one projection computed side by side, after ``cached`` tokens."""
-    tokens, features = qkv.shape
-    part = b.crop(qkv, tokens, features // 3)
-    keys = b.concat(b.input(cached, features // 3), part) if cached else part
-    return b.attention(part, keys, keys, name, heads=heads)
+    tokens, features = qkv.shape[0], qkv.shape[1] // 3
+    q, k, v = (b.crop(qkv, tokens, features, start=[0, part * features]) for part in range(3))
+    if cached:
+        k, v = (b.concat(b.input(cached, features), part) for part in (k, v))
+    return b.attention(q, k, v, name, heads=heads, causal=causal)
 
 
 def _at_most(network: str, option: str, value: int, limit: int) -> None:

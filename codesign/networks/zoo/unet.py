@@ -21,10 +21,12 @@ def unet(*, batch: int = 1, resolution: int = 572, channels: int = 1, classes: i
                 f"unet: pool{depth}: needs an even size (got {x.shape[1]}): choose a resolution of 188 + 16 n"
             )
         skips.append(x)
-        x = _double(b, b.pool(x, f"pool{depth}", kernel=2), f"down{depth}", width << depth)
+        x = _double(b, b.pool(x, f"pool{depth}", kernel=2, kind="max"), f"down{depth}", width << depth)
     for depth in range(3, -1, -1):
         x = b.conv_transpose(x, f"up{depth}", K=width << depth, kernel=2, stride=2)
-        skip = b.crop(skips[depth], *x.shape, name=f"crop{depth}")
+        # The middle, whose rows are those that the other half still has.
+        start = [(whole - part) // 2 for whole, part in zip(skips[depth].shape, x.shape, strict=True)]
+        skip = b.crop(skips[depth], *x.shape, start=[0, *start[1:]], name=f"crop{depth}")
         x = _double(b, b.concat(skip, x), f"merge{depth}", width << depth)
     b.conv(x, "out", K=classes, kernel=1)
     return b.network

@@ -16,7 +16,7 @@ def vgg16(*, batch: int = 1, resolution: int = 224, classes: int = 1000) -> Netw
     index = 0  # torchvision numbers convolutions, activations and pooling layers in one sequence
     for channels in _VGG16:
         if channels is None:
-            x = b.pool(x, f"features.{index}", kernel=2, stride=2)
+            x = b.pool(x, f"features.{index}", kernel=2, stride=2, kind="max")
             index += 1
         else:
             x = b.conv(x, f"features.{index}", K=channels, kernel=3, padding=1, activation="relu")

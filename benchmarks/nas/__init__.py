@@ -1,0 +1,1 @@
+"""Networks' accuracy without training, and with fewer bits, against what others computed or was measured."""
