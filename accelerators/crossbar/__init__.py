@@ -1,0 +1,1 @@
+"""Analog crossbars: matrices stored as conductances, multiplied in place."""
