@@ -102,7 +102,8 @@ def _conductances(path: Path, document: dict[str, Any], count: int, seed: int) -
             for kind, (what, sigmas, ours, given) in checks:
                 worst[kind] = max(worst[kind], abs(sigmas))
                 if not abs(sigmas) <= _SIGMAS:
-                    failures.append(f"{target:g} uS, {name}: {what} {ours:.5g} ({given:.5g}), {sigmas:+.1f} standard errors")
+                    off = f"{sigmas:+.1f} standard errors"
+                    failures.append(f"{target:g} uS, {name}: {what} {ours:.5g} ({given:.5g}), {off}")
         table.append((f"{target:g}", *(f"{value:.1f}" for value in worst)))
     figures = f"devices: {path.name}: {total - len(failures)} of {total} statistics within {_SIGMAS:g} standard errors"
     header = ("target uS", "means: worst in standard errors", "standard deviations", "quantiles")
@@ -140,7 +141,7 @@ def _deviations(
         slack = abs(quantile) * _ROUNDING
         low, high = float((values < quantile - slack).mean()), float((values <= quantile + slack).mean())
         off = max(low - part, part - high, 0.0)
-        error = math.sqrt(part * (1 - part) * (1 / moments.count + 1 / theirs))
+        error = math.sqrt(part * (1 - part) * (1 / moments.size + 1 / theirs))
         found.append((2, (f"part below {quantile:.5g}", off / error, high if part > high else low, part)))
     return found
 

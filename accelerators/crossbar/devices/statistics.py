@@ -12,7 +12,7 @@ from accelerators.crossbar.devices._base import Device, Floats
 class Moments(NamedTuple):
     """Sample moments; ``kurtosis`` is the fourth one over the squared variance (3 for a normal distribution)."""
 
-    count: int
+    size: int
     mean: float
     std: float
     kurtosis: float
@@ -28,7 +28,7 @@ class Moments(NamedTuple):
 
     def mean_error(self, other: int | None = None) -> float:
         """Standard error of the mean, or of the difference to the mean of another sample of ``other`` draws."""
-        return float(self.std * np.sqrt(1 / self.count + (1 / other if other else 0.0)))
+        return float(self.std * np.sqrt(1 / self.size + (1 / other if other else 0.0)))
 
     def std_error(self, other: int | None = None) -> float:
         """Likewise of the standard deviation: std / 2 sqrt((kurtosis - 1) / n), std / sqrt(2 n) for a normal one."""
