@@ -2,7 +2,7 @@
 
 600 images to train, 600 to choose by, 597 to test. Converters of 6 bits, aihwkit's output noise and drift model, tiles
 of 256 x 256 with global compensation. Networks are those of the space with 4 to 12 channels at first and 2,000 to
-60,000 parameters, trained for 20 epochs with noise on the weights.
+40,000 parameters, trained for 20 epochs with noise on the weights.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ SPACE = Space(
     channels=(4, 6, 8, 12),
     kernels=(3,),
     main_blocks=(1, 2, 3),
-    depths=(1, 2, 3, 4),
+    depths=(1, 2, 3),
     widenings=(1, 2),
     branches=(1, 2, 3),
 )
-PARAMETERS = (2_000, 60_000)
+PARAMETERS = (2_000, 40_000)
 DEVICE = PhaseChange()
 CONVERTERS = Converters(dac_bits=6, adc_bits=6)
 TILE = Tile()
-RECIPE = Recipe(epochs=20, batch_size=50, learning_rate=0.05, weight_noise=0.05)
-PROGRAMMINGS = 16
+RECIPE = Recipe(epochs=20, batch_size=100, learning_rate=0.1, weight_noise=0.05)
+PROGRAMMINGS = 10
 
 
 class Split(NamedTuple):

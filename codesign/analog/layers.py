@@ -26,6 +26,7 @@ from accelerators.crossbar.devices import AnalogMatrix, Converters, Device, Prog
 
 #: Of a new batch's largest input in the running maximum, as usual for observers of quantised training.
 _MOMENTUM = 0.1
+_LEAST_SCALE = 1e-30
 
 
 class AnalogLayer(nn.Module):
@@ -125,14 +126,14 @@ class AnalogLayer(nn.Module):
         lengths = torch.tensor([part.shape[1] for part in self.weight.flatten(1).split(self.tile.rows, dim=1)])
         spread = scale.repeat_interleave(lengths, dim=0).T.reshape(self.weight.shape)
         noise = torch.randn(self.weight.shape, generator=self._generator, dtype=self.weight.dtype)
-        return self.weight + self.weight_noise * spread * noise, scale
+        return torch.addcmul(self.weight, noise, self.weight_noise * spread), scale
 
     def _multiply(self, x: Tensor, weights: Tensor, scale: Tensor, gain: Tensor | None) -> Tensor:
         """Outputs for weights in tiles; ``scale`` and ``gain`` are (T, G * K)."""
         converters = self.converters
         if not _is_ideal(converters) and not self.input_range > 0:
             raise RuntimeError("the range of inputs is not known: train the network, or calibrate it")
-        x = _through(converters.dac, x, self.input_range)
+        x = _converted(converters.dac, x, self.input_range)
         if converters.adc_bits is None and converters.output_noise == 0:
             # Without converters in between, tile rows are one product.
             if gain is not None:
@@ -141,11 +142,12 @@ class AnalogLayer(nn.Module):
             return self._product(x, weights, self.bias)
         outputs = None
         for row, part in enumerate(self._parts(x, weights)):
-            unit = self._along_outputs(scale[row] * self.input_range)
+            # A column without weights has no scale; whatever it carries counts for nothing.
+            unit = self._along_outputs((scale[row] * self.input_range).clamp(min=_LEAST_SCALE))
             if converters.output_noise:
                 noise = torch.randn(part.shape, generator=self._generator, dtype=part.dtype)
-                part = part + converters.output_noise * unit * noise
-            part = _through(converters.adc, part, unit)
+                part = torch.addcmul(part, noise, converters.output_noise * unit)
+            part = _converted(converters.adc, part, unit)
             if gain is not None:
                 part = part * self._along_outputs(gain[row])
             outputs = part if outputs is None else outputs + part
@@ -221,15 +223,31 @@ def _is_ideal(converters: Converters) -> bool:
     return converters.dac_bits is None and converters.adc_bits is None and converters.output_noise == 0
 
 
-def _through(quantiser: Quantiser, values: Tensor, unit: Tensor) -> Tensor:
-    """Converted values; gradients pass straight through within the bound (Bengio et al. 2013)."""
+class _Conversion(torch.autograd.Function):
+    """A converter: values over steps, rounded (halves to even), cut off; gradients pass straight through what is not.
+
+    In place wherever that is possible: converters take as long as the products.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, step: Tensor, most: int) -> Tensor:
+        codes = values / step
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(codes.abs() <= most)
+        return codes.round_().clamp_(-most, most).mul_(step)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None, None
+
+
+def _converted(quantiser: Quantiser, values: Tensor, unit: Tensor) -> Tensor:
+    """Converted values, as :class:`Quantiser` has them, with straight-through gradients (Bengio et al. 2013)."""
     if quantiser.bits is None:
         return values
-    if not (torch.is_grad_enabled() and values.requires_grad):
-        return quantiser(values, unit)
-    bound = quantiser.bound * unit
-    inside = torch.minimum(torch.maximum(values, -bound), bound)
-    return inside + (quantiser(values, unit) - inside).detach()
+    result: Tensor = _Conversion.apply(values, quantiser.step * unit, quantiser.most)
+    return result
 
 
 def analog_layers(model: nn.Module) -> list[AnalogLayer]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from accelerators.crossbar.devices._base import not_negative, positive
+import numpy as np
+
+from accelerators.crossbar.devices._base import Floats, not_negative, positive
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,17 @@ class Quantiser:
         """Width of a step; 0 for an ideal converter."""
         return 0.0 if self.bits is None else 2 * self.bound / (2**self.bits - 2)
 
-    def __call__(self, values: Any, unit: Any = 1.0) -> Any:
-        """What the converter makes of values, an array or a tensor; bound and step are in ``unit`` (broadcast)."""
+    @property
+    def most(self) -> int:
+        """The largest code, in steps; the least one is its negative."""
+        return 0 if self.bits is None else 2 ** (self.bits - 1) - 1
+
+    def __call__(self, values: Floats, unit: Floats | float = 1.0) -> Floats:
+        """What the converter makes of values; bound and step are in ``unit``, positive numbers that broadcast."""
         if self.bits is None:
             return values
-        step = self.step * unit
-        # Dividing by steps of width 0 has no meaning, and a line without weights carries nothing.
-        return (values / (step + (step == 0))).round().clip(
-            -(2 ** (self.bits - 1) - 1), 2 ** (self.bits - 1) - 1
-        ) * step
+        step = self.step * np.asarray(unit)
+        return np.clip(np.round(values / step), -self.most, self.most) * step
 
 
 @dataclass(frozen=True)

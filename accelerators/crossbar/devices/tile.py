@@ -23,6 +23,7 @@ from accelerators.crossbar.devices.converters import Converters
 
 #: Mean magnitudes of read-outs below this count as this much (aihwkit), in units of the largest weight.
 _LEAST_READOUT = 1e-4
+_LEAST_SCALE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ class AnalogMatrix:
         """Values behind the output noise and the ADC."""
         if self.converters.output_noise:
             values = values + self.converters.output_noise * unit * random.standard_normal(values.shape)
-        converted: Floats = self.converters.adc(values, unit)
-        return converted
+        # Lines without weights carry nothing but noise, which counts for nothing.
+        return self.converters.adc(values, np.maximum(unit, _LEAST_SCALE))
 
     def _per_weight(self, per_tile_row: Floats) -> Floats:
         """(G, T, K) per tile row spread over the inputs, (G, K, C)."""
@@ -148,7 +149,7 @@ class ProgrammedMatrix:
         """
         matrix = self.matrix
         unit = matrix._per_weight(matrix.scale)
-        largest = matrix.converters.dac(np.float64(1.0))
+        largest = matrix.converters.dac(np.ones(()))
         outputs = np.abs(matrix._converted(weights * largest, unit, random))
         relative = np.divide(outputs, unit, out=np.zeros_like(outputs), where=unit > 0)
         rows = np.diff([*matrix.row_starts, weights.shape[2]])
