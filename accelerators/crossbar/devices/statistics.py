@@ -23,7 +23,7 @@ class Moments(NamedTuple):
         mean = float(values.mean())
         squares = (values - mean) ** 2
         variance = float(squares.mean())
-        kurtosis = float((squares**2).mean()) / variance**2 if variance > 0 else 1.0
+        kurtosis = float(((squares / variance) ** 2).mean()) if variance > 0 else 1.0
         return cls(values.size, mean, variance**0.5, kurtosis)
 
     def mean_error(self, other: int | None = None) -> float:
