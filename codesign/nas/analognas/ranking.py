@@ -43,6 +43,7 @@ class Ranker:
         hidden: int = 32,
         members: int = 5,
         steps: int = 300,
+        batch: int = 128,
         learning_rate: float = 0.01,
         weight_decay: float = 1e-2,
         margin: float = 0.5,
@@ -50,10 +51,13 @@ class Ranker:
     ):
         if loss not in _LOSSES:
             raise ValueError(f"loss must be one of {', '.join(_LOSSES)} (got {loss!r})")
-        if min(hidden, members, steps) < 1:
-            raise ValueError(f"hidden, members and steps must be >= 1 (got {hidden}, {members}, {steps})")
+        if min(hidden, members, steps) < 1 or batch < 2:
+            raise ValueError(
+                f"hidden, members and steps must be >= 1, batch >= 2 (got {hidden}, {members}, {steps}, {batch})"
+            )
         self.loss, self.hidden, self.members, self.steps = loss, hidden, members, steps
-        self.learning_rate, self.weight_decay, self.margin, self.seed = learning_rate, weight_decay, margin, seed
+        self.batch, self.learning_rate, self.weight_decay = batch, learning_rate, weight_decay
+        self.margin, self.seed = margin, seed
 
     def fit(self, features: ArrayLike, labels: ArrayLike) -> Ranker:
         """Learn from features (n, f) and labels (n,); ValueError for others, and for labels that are all the same."""
@@ -113,15 +117,17 @@ class Ranker:
         )
         inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
         for _ in range(self.steps):
-            values = inputs
+            # Pairs are those within a batch: all pairs of a large table would take long.
+            rows = torch.randperm(len(y), generator=generator)[: self.batch]
+            values = inputs[rows]
             for weights, bias in layers[:-1]:
                 values = (values @ weights + bias).relu()
             scores = (values @ layers[-1][0] + layers[-1][1])[:, 0]
             optimiser.zero_grad()
             if self.loss == "hinge":
-                _, gradient = pairwise_hinge(scores.detach().numpy(), y, self.margin)
+                _, gradient = pairwise_hinge(scores.detach().numpy(), y[rows.numpy()], self.margin)
                 scores.backward(torch.from_numpy(gradient))
             else:
-                ((scores - targets) ** 2).mean().backward()
+                ((scores - targets[rows]) ** 2).mean().backward()
             optimiser.step()
         return [(weights.detach().numpy(), bias.detach().numpy()) for weights, bias in layers]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from codesign.nas.spaces.analog_resnet import MOST_BLOCKS, Architecture, Space
 #: How often what is mutated: width (OC0, WF, B), depth (R, M, kind), something else (KS0, or a main block as a whole).
 _MIX = {"width": 0.4, "depth": 0.4, "other": 0.2}
 _TRIES = 50
+Objective = Literal["accuracy/std", "accuracy"]
 
 
 class Predictor(Protocol):
@@ -60,11 +61,6 @@ class Found(NamedTuple):
     parameters: int
     feasible: bool
     evaluations: int
-
-    @property
-    def objective(self) -> float:
-        """Accuracy over its standard deviation."""
-        return self.accuracy / self.std
 
 
 class Evolution:
@@ -150,9 +146,16 @@ class Evolution:
 
 
 def evolve(
-    surrogate: Predictor, space: Space, limits: Limits, *, population: int = 50, generations: int = 40, seed: int = 0
+    surrogate: Predictor,
+    space: Space,
+    limits: Limits,
+    *,
+    objective: Objective = "accuracy/std",
+    population: int = 50,
+    generations: int = 40,
+    seed: int = 0,
 ) -> Found:
-    """The network with the largest predicted accuracy over its standard deviation within the limits.
+    """The network with the largest predicted accuracy over its standard deviation, or accuracy, within the limits.
 
     If no network within the limits was met, the one that is least beyond them is returned, and is not ``feasible``.
     """
@@ -163,20 +166,26 @@ def evolve(
     for _ in range(generations):
         asked = evolution.ask()
         labels = surrogate.predict(asked)
-        evolution.tell(asked, labels.accuracy / labels.std, limits.violation(asked, labels))
+        evolution.tell(asked, _objective(labels, objective), limits.violation(asked, labels))
         evaluations += len(asked)
     return _found(surrogate, limits, evolution.members[0][1], evaluations)
 
 
 def search_at_random(
-    surrogate: Predictor, space: Space, limits: Limits, *, evaluations: int = 2000, seed: int = 0
+    surrogate: Predictor,
+    space: Space,
+    limits: Limits,
+    *,
+    objective: Objective = "accuracy/std",
+    evaluations: int = 2000,
+    seed: int = 0,
 ) -> Found:
     """The best of so many networks drawn at random, judged as by :func:`evolve`."""
     random = np.random.default_rng(seed)
     drawn = [space.sample(random) for _ in range(evaluations)]
     labels = surrogate.predict(drawn)
-    violation, objective = limits.violation(drawn, labels), labels.accuracy / labels.std
-    return _found(surrogate, limits, drawn[int(np.lexsort((-objective, violation))[0])], evaluations)
+    order = np.lexsort((-_objective(labels, objective), limits.violation(drawn, labels)))
+    return _found(surrogate, limits, drawn[int(order[0])], evaluations)
 
 
 def shipped_search(
@@ -198,6 +207,12 @@ def shipped_search(
                 members[index] = space.sample(random)
             evaluations += 1
     return _found(surrogate, limits, members[-1], evaluations)
+
+
+def _objective(labels: Labels, objective: Objective) -> NDArray[np.float64]:
+    if objective not in ("accuracy/std", "accuracy"):
+        raise ValueError(f"objective must be accuracy/std or accuracy (got {objective!r})")
+    return labels.accuracy if objective == "accuracy" else labels.accuracy / labels.std
 
 
 def _found(surrogate: Predictor, limits: Limits, architecture: Architecture, evaluations: int) -> Found:
