@@ -11,13 +11,16 @@ COMMANDS = (
     "benchmarks.validation.systolic",
     "benchmarks.validation.eyeriss",
     "benchmarks.validation.lut",
+    "benchmarks.validation.devices",
     "benchmarks.mappers.optima",
     "benchmarks.mappers.proofs",
     "benchmarks.mappers.quality",
     "benchmarks.mappers.network_optimum",
     "benchmarks.search.quality",
     "benchmarks.search.speed",
+    "benchmarks.nas.analognas",
     "benchmarks.speed.kernel",
+    "benchmarks.speed.analog",
     "benchmarks.speed.startup",
 )
 

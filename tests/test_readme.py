@@ -71,7 +71,9 @@ def test_the_processor_runs(tmp_path: Path) -> None:
     assert "roofline, fp32, litert" in done.stdout
 
 
-@pytest.mark.parametrize(("number", "expected"), [(0, "'hardware': 'nvdla_256'"), (1, "True"), (3, "51.1")])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(0, "'hardware': 'nvdla_256'"), (1, "True"), (3, "51.1"), (4, "[0.9")]
+)
 def test_the_python_examples_run(number: int, expected: str, tmp_path: Path) -> None:
     text = _blocks("python")[number]
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -7,8 +7,8 @@ A layer is in one of three states:
 * programmed (:meth:`AnalogLayer.program`, then :meth:`AnalogLayer.read` for a time): what that read-out finds;
 * otherwise: the weights as they are, behind the converters.
 
-Bias, batch normalisation, activations and the sums over tile rows are digital. With ideal devices and converters all
-three compute, bit for bit, what the digital layer computes.
+Bias, batch normalisation, activations and the sums over tile rows are digital; all runs on the CPU. With ideal devices
+and converters all three compute, bit for bit, what the digital layer computes.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,7 +214,7 @@ class _Bare(nn.Module):
         (lambda: nn.MultiheadAttention(4, 2), r"the network: MultiheadAttention with parameter in_proj_weight"),
         (lambda: nn.Sequential(_Bare()), r"0: _Bare with parameter table \[3, 4\]"),
         (lambda: nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"), r"padding_mode must be 'zeros' \(got 'circ"),
-        (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), r"Linear with parameter"),
+        (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), r"ParametrizationList with parameter"),
     ],
 )
 def test_what_cannot_be_converted_is_named(make, message):
@@ -263,3 +266,17 @@ def test_training_that_diverges_is_an_error():
         train(_classifier(), 1e20 * inputs, labels, Recipe(epochs=3, learning_rate=1e6))
     with pytest.raises(ValueError, match=r"as many, at least one \(got 300 and 299\)"):
         train(_classifier(), inputs, labels[1:])
+
+
+@pytest.mark.parametrize("module", ["accelerators.crossbar.devices", "codesign.nas.analognas", "codesign"])
+def test_torch_is_imported_only_where_it_is_needed(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_without_torch_the_message_says_what_to_install():
+    code = "import sys; sys.modules['torch'] = None; import codesign.analog"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert "ImportError: analog networks need PyTorch: pip install 'codesign[torch]'" in done.stderr

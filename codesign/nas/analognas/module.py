@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+try:
+    import torch
+    from torch import Tensor, nn
+except ImportError:
+    raise ImportError("networks of AnalogNAS need PyTorch: pip install 'codesign[torch]'") from None
 
 from codesign.nas.spaces.analog_resnet import (
     Architecture,

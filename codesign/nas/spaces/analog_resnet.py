@@ -115,10 +115,6 @@ class Space:
     widenings: Sequence[int] = (1, 2, 3, 4)
     branches: Sequence[int] = tuple(range(1, 13))
 
-    def __len__(self) -> int:
-        """Number of architectures; see :attr:`size`, which has no bound."""
-        return self.size
-
     @property
     def size(self) -> int:
         """Number of architectures, exactly: |OC0| |KS0| sum_M (|R| |kinds| |WF| |B|)^M."""
