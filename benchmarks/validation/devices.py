@@ -1,4 +1,4 @@
-"""Noise and drift of phase-change devices, and the error of a layer made of them, against IBM's aihwkit.
+"""Noise and drift of devices, and the error of a layer of phase-change devices, against IBM's aihwkit.
 
     python -m benchmarks.validation.devices [FILE ...]
 
@@ -38,7 +38,16 @@ from accelerators.crossbar.devices import (
 from benchmarks._common import BadInputError, fields, read_json, report
 
 _DATA = Path(__file__).parent / "data" / "devices"
-DEFAULTS = (_DATA / "pcm_conductances.json", _DATA / "pcm_layer.json")
+DEFAULTS = tuple(
+    _DATA / f"{name}.json"
+    for name in (
+        "pcm_conductances",
+        "pcm_layer",
+        "hermes_1_conductances",
+        "hermes_2_conductances",
+        "reram_conductances",
+    )
+)
 
 #: By the names of aihwkit's classes. Its ReRamWan2022NoiseModel does not scale noise with g_max: ours agrees at 40 uS.
 _MODELS: dict[str, Callable[[], PhaseChange | ReRam]] = {
