@@ -13,13 +13,16 @@ COMMANDS = (
     "benchmarks.validation.crossbar",
     "benchmarks.validation.lut",
     "benchmarks.nas.zeroshot",
+    "benchmarks.validation.devices",
     "benchmarks.mappers.optima",
     "benchmarks.mappers.proofs",
     "benchmarks.mappers.quality",
     "benchmarks.mappers.network_optimum",
     "benchmarks.search.quality",
     "benchmarks.search.speed",
+    "benchmarks.nas.analognas",
     "benchmarks.speed.kernel",
+    "benchmarks.speed.analog",
     "benchmarks.speed.startup",
 )
 

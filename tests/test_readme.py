@@ -79,7 +79,8 @@ def test_the_crossbar_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(0, "'hardware': 'nvdla_256'"), (1, "True"), (3, "51.1"), (4, "naswot")]
+    ("number", "expected"),
+    [(0, "'hardware': 'nvdla_256'"), (1, "True"), (3, "51.1"), (4, "[0.9"), (5, "naswot")],
 )
 def test_the_python_examples_run(number: int, expected: str, tmp_path: Path) -> None:
     text = _blocks("python")[number]

@@ -1,1 +1,1 @@
-"""Networks' accuracy without training, and with fewer bits, against what others computed or was measured."""
+"""Networks searched, scored without training, and run on devices that drift: against what others computed or measured."""

@@ -66,7 +66,7 @@ def _roofs(hardware: Hardware) -> _Roofs | None:
     if isinstance(hardware, Processor):
         memories = [("RAM", hardware.ram_bandwidth_bytes_per_s)]
         memories += [(cache.name, cache.bandwidth_bytes_per_s) for cache in hardware.caches]
-        return _Roofs(hardware.type.peak_ops_per_s, memories, {role: hardware.type.bits for role in ROLES})
+        return _Roofs(hardware.type.peak_ops_per_s, memories, dict.fromkeys(ROLES, hardware.type.bits))
     if isinstance(hardware, SpatialAccelerator):
         outer = hardware.levels[0]
         rate = outer.shared_bandwidth_bytes_per_cycle or outer.read_bandwidth_bytes_per_cycle
