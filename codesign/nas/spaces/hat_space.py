@@ -83,8 +83,11 @@ class Hat(Space):
         """The genes of a code, for the encoder and the decoder on their own."""
         return self._genes(self._values(self.check(code)))
 
-    def _genes(self, values: dict[str, Any]) -> hat.Genes:
-        used = {key: value for key, value in values.items() if key != "decoder_layers"}
+    @staticmethod
+    def _genes(values: dict[str, Any]) -> hat.Genes:
+        fields: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name != "decoder_layers"
+        }
         for name in ("decoder_ffn", "decoder_heads", "ende_heads", "attended"):
-            used[name] = tuple(value for value in used[name] if value is not None)
-        return hat.Genes(**{key: tuple(v) if isinstance(v, list) else v for key, v in used.items()})
+            fields[name] = tuple(value for value in fields[name] if value is not None)
+        return hat.Genes(**fields)

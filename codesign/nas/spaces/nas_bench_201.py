@@ -219,7 +219,7 @@ class NasBench201(Space):
         return cells()[first[classes[self.index(codes)]]].astype(np.int64)
 
     def features(self, codes: Codes, kind: FeatureKind = "one_hot") -> NDArray[np.float64]:
-        """(n, features) what every edge runs, and behind it how often each path occurs.
+        """(n, features) what every edge runs; behind it, which paths there are, and how often operators are on any.
 
         A path is the sequence of convolutions and poolings between input and output (path encoding, White, Neiswanger,
         Savani, AAAI 2021); identities are left out, and nothing passes ``none``. So dead operators do not matter there.
@@ -245,16 +245,21 @@ def _indices() -> NDArray[np.int64]:
 
 @functools.cache
 def _paths() -> NDArray[np.float64]:
-    """(15625, paths) how often a cell has each sequence of operators."""
+    """(15625, paths + operators) whether a cell has each sequence of operators, how many of its edges are on a path."""
     none, skip = OPS.index("none"), OPS.index("skip_connect")
     columns: dict[tuple[int, ...], int] = {}
     entries: list[tuple[int, int]] = []
+    alive = np.zeros((len(cells()), len(OPS)))
     for row, cell in enumerate(cells().tolist()):
+        on_a_path: set[int] = set()
         for route in _ROUTES:
             ops = [cell[edge] for edge in route]
             if none not in ops:
                 path = tuple(op for op in ops if op != skip)
                 entries.append((row, columns.setdefault(path, len(columns))))
+                on_a_path.update(route)
+        for edge in on_a_path:
+            alive[row, cell[edge]] += 1
     found = np.zeros((len(cells()), len(columns)))
-    np.add.at(found, tuple(np.array(entries).T), 1.0)
-    return found
+    found[tuple(np.array(entries).T)] = 1.0
+    return np.concatenate([found, np.delete(alive, none, axis=1)], axis=1)
