@@ -8,9 +8,10 @@ A strategy proposes networks of a space and is told their scores, the smaller th
         scores = ...                             # (n, objectives); infinite for what cannot work
         strategy.tell(codes, scores)
 
-An accuracy is turned into a score by its sign, see :mod:`codesign.nas.objectives`; :func:`codesign.nas.search.search` runs
-the loop. What is known before a network is scored need not be paid for: ``admits`` says which networks may be proposed at
-all, such as those that are fast enough. ``ask`` may be called again before ``tell``; only those told count.
+An accuracy is turned into a score by its sign, see :mod:`codesign.nas.objectives`;
+:func:`codesign.nas.search.search` runs the loop. What is known before a network is scored need not be paid for:
+``admits`` says which networks may be proposed at all, such as those that are fast enough. ``ask`` may be called again
+before ``tell``; only those told count.
 
 All randomness comes from the seed: the same seed, told the same, proposes the same, in any process. So a search is
 resumed by telling a new strategy what the old one was told; ``state`` shows whether both are alike.

@@ -1,8 +1,8 @@
 """A Gaussian process over a pool of candidates that learns a few observations at a time.
 
 Refitting from scratch for every query costs n^3 + n^2 N; this keeps the rows of L^-1 K(observed, pool), so that an
-observation costs n N (Rasmussen and Williams 2006, algorithm 2.1, row by row). The kernel is a squared exponential with one
-length for all features, and noise.
+observation costs n N (Rasmussen and Williams 2006, algorithm 2.1, row by row). The kernel is a squared exponential with
+one length for all features, and noise.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Posterior:
 
         n, b = self._count, len(x)
         here = self._correlations(x, x) + self.kernel.noise * np.eye(b)
-        side = np.zeros((0, b))
+        side: Matrix = np.zeros((0, b))
         if n:
             side = solve_triangular(self._lower, self._correlations(self._x, x), lower=True)
         corner = np.linalg.cholesky(here - side.T @ side + 1e-10 * np.eye(b))

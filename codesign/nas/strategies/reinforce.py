@@ -1,8 +1,8 @@
 """A controller that learns by REINFORCE which options to draw (Williams 1992), as MnasNet's and NAS-Bench-201's do.
 
-The policy is independent of gene to gene: a logit per option, which are what Dong and Yang (ICLR 2020, section 3) use on
-NAS-Bench-201; MnasNet (Tan et al., CVPR 2019) draws genes in turn from a recurrent network. Rewards are the scores with
-their sign turned (:func:`codesign.nas.objectives.mnasnet_reward`).
+The policy is a logit per gene and option, and draws genes independently, as Dong and Yang (ICLR 2020) do on
+NAS-Bench-201; MnasNet (Tan et al., CVPR 2019) draws them in turn from a recurrent network. Rewards are the scores with
+their sign turned (:class:`codesign.nas.objectives.MnasNetReward`).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Reinforce(Strategy):
         self.rate = rate
         widest = int(space.counts.max())
         # (genes, options); what is no option never comes.
-        self._exists = np.arange(widest) < space.counts[:, None]
-        self._logits = np.zeros(self._exists.shape)
+        self._exists = np.arange(widest)[None] < space.counts[:, None]
+        self._logits = np.zeros((len(space.genes), widest))
         self._first, self._second = np.zeros_like(self._logits), np.zeros_like(self._logits)
         #: Moving averages of the reward and of its square's distance, and the worst that worked.
         self._baseline, self._spread, self._worst = 0.0, 0.0, np.inf

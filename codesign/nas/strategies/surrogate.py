@@ -1,11 +1,11 @@
 """Bayesian optimisation: a Gaussian process says which networks are worth a query.
 
 The first objective is what a query buys, an accuracy. Objectives behind it are costs; a model of the hardware may know
-them for every network without a query (``costs``), or they are predicted as well. The next network is that of the greatest
-expected improvement, for one objective (Jones, Schonlau, Welch 1998), or of the greatest expected gain in hypervolume for
-two (Emmerich et al. 2006). As the cost of a candidate is a number, that gain is an integral over the accuracy alone, a sum
-of expected improvements over each step of the front to the right of the cost. Three objectives or more are made one by
-random weights, drawn anew for every generation (ParEGO, Knowles 2006).
+them for every network without a query (``costs``), or they are predicted as well. The next network is that of the
+greatest expected improvement, for one objective (Jones, Schonlau, Welch 1998), or of the greatest expected gain in
+hypervolume for two (Emmerich et al. 2006). As the cost of a candidate is a number, that gain is an integral over the
+accuracy alone, a sum of expected improvements over each step of the front to the right of the cost. Three objectives or
+more are made one by random weights, drawn anew for every generation (ParEGO, Knowles 2006).
 
 Scores are replaced by normal quantiles of their ranks: accuracies of a space have a long tail of networks that hardly
 learn, and only the best part matters.
@@ -55,7 +55,7 @@ class Surrogate(Strategy):
         self,
         space: Space,
         *,
-        population: int = 8,
+        population: int = 12,
         seed: Seed = 0,
         admits: Admits | None = None,
         costs: Costs | None = None,
