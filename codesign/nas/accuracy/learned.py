@@ -88,7 +88,7 @@ class LearnedAccuracy(Estimator):
                 float(std),
                 ("extrapolated: options that no training network has",) if outside else (),
             )
-            for mean, std, outside in zip(means, stds, unseen.any(axis=1).tolist(), strict=True)
+            for mean, std, outside in zip(means, stds, map(np.any, unseen), strict=True)
         ]
 
 

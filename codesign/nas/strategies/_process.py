@@ -58,10 +58,12 @@ class Posterior:
 
     def __init__(self, kernel: Kernel, pool: Matrix):
         self.kernel = kernel
-        self._pool = pool
+        # Single precision where there is a number per candidate: it is most of the memory and of the time.
+        self._pool = pool.astype(np.float32)
+        self._norms = (self._pool**2).sum(axis=1)
         self._x = np.zeros((0, pool.shape[1]))
         self._lower = np.zeros((0, 0))
-        #: (n, N) in single precision: it is most of the memory.
+        #: (n, N) of L^-1 K(observed, pool).
         self._rows = np.zeros((0, len(pool)), np.float32)
         self._count = 0
         self._explained = np.zeros(len(pool))
@@ -81,7 +83,7 @@ class Posterior:
         if n:
             side = solve_triangular(self._lower, self._correlations(self._x, x), lower=True)
         corner = np.linalg.cholesky(here - side.T @ side + 1e-10 * np.eye(b))
-        rows = self._correlations(x, self._pool).astype(np.float32) - side.T.astype(np.float32) @ self._rows[:n]
+        rows = self._to_pool(x.astype(np.float32)) - side.T.astype(np.float32) @ self._rows[:n]
         rows = solve_triangular(corner.astype(np.float32), rows, lower=True)
         lower = np.zeros((n + b, n + b))
         lower[:n, :n], lower[n:, :n], lower[n:, n:] = self._lower, side.T, corner
@@ -91,7 +93,7 @@ class Posterior:
             grown[:n] = self._rows[:n]
             self._rows = grown
         self._rows[n : n + b] = rows
-        self._explained += (rows.astype(np.float64) ** 2).sum(axis=0)
+        self._explained += np.einsum("ij,ij->j", rows, rows, dtype=np.float64)
         self._count = n + b
 
     def moments(self, y: Matrix) -> tuple[Matrix, Matrix]:
@@ -103,6 +105,16 @@ class Posterior:
         # Single precision leaves rounding where all is known.
         variance = np.maximum(1.0 - self._explained, 1e-6)
         return mean, np.sqrt(self.kernel.amplitude * variance)
+
+    def _to_pool(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(b, N) correlations with the candidates."""
+        found = x @ self._pool.T
+        found *= -2.0
+        found += self._norms
+        found += (x**2).sum(axis=1)[:, None]
+        np.maximum(found, 0.0, out=found)
+        found *= np.float32(-0.5 / self.kernel.length**2)
+        return np.exp(found, out=found)
 
     def _correlations(self, a: Matrix, b: Matrix) -> Matrix:
         return np.asarray(np.exp(-_squared_distances(a, b) / (2 * self.kernel.length**2)))

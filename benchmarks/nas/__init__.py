@@ -1,0 +1,1 @@
+"""How well networks are searched, and what predictors and scores say of them."""
