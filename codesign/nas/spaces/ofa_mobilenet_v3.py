@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
+from numpy.typing import ArrayLike
+
 from codesign.nas.spaces._base import Code, Gene, Space
 from codesign.nas.spaces._genes import chosen, count, positive
 from codesign.networks import Builder, Network, NetworkError
@@ -77,6 +79,14 @@ def network(
     Raises NetworkError, naming the gene, for another number of genes, a value that is no choice, options below 1, or a
     width that is not positive.
     """
+    stem, blocks, last = _member(ks, e, d, width)
+    return _build(_NAME, stem, blocks, *last, batch, classes, resolution)
+
+
+def _member(
+    ks: Iterable[SupportsIndex], e: Iterable[SupportsIndex], d: Iterable[SupportsIndex], width: float
+) -> tuple[int, list[_Block], tuple[int, int]]:
+    """The stem's channels, the blocks, and the channels of the last two convolutions; see :func:`network`."""
     depths = chosen(f"{_NAME}: d", d, DEPTHS, UNITS)
     used = [_DEEPEST * unit + block for unit, depth in enumerate(depths) for block in range(depth)]
     kernels = chosen(f"{_NAME}: ks", ks, KERNELS, SLOTS, used)
@@ -101,7 +111,7 @@ def network(
             )
         )
     final_expand, feature_mix = (divisible(base * width) for base in _LAST)
-    return _build(_NAME, stem, blocks, final_expand, feature_mix, batch, classes, resolution)
+    return stem, blocks, (final_expand, feature_mix)
 
 
 def specialized(
@@ -244,6 +254,23 @@ class OfaMobileNetV3(Space):
             values["ks"], values["e"], values["d"], batch=batch, classes=self.classes, resolution=values["r"],
             width=self.width,
         )  # fmt: skip
+
+    def published(self, code: ArrayLike) -> dict[str, Any]:
+        """The network in the form of published ones (see :func:`specialized`), as latency tables are asked for it."""
+        values = self._values(self.check(code))
+        stem, blocks, (final_expand, feature_mix) = _member(values["ks"], values["e"], values["d"], self.width)
+        written = {name: theirs for theirs, name in _NAMES_OF_ACTIVATIONS.items()}
+        before = [stem, *(block.channels for block in blocks)]
+        ratios = [1, *(e for e in values["e"] if e is not None)]
+        entries = [
+            {
+                "cin": cin, "cout": block.channels, "k": block.kernel, "s": block.stride, "e": ratio,
+                "mid": block.inner, "act": written[block.activation], "se": block.excite, "shortcut": block.shortcut,
+            }
+            for cin, block, ratio in zip(before, blocks, ratios, strict=False)
+        ]  # fmt: skip
+        net = {"stem": stem, "blocks": entries, "final_expand": final_expand, "feature_mix": feature_mix}
+        return {"name": _NAME, "image_size": values["r"], "net": net}
 
     def parse_published(self, entry: Mapping[str, Any]) -> Code:
         """The code of a published network of the space (``{"image_size": .., "net": ..}``, see :func:`specialized`).

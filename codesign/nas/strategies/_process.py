@@ -97,13 +97,16 @@ class Posterior:
         self._count = n + b
 
     def moments(self, y: Matrix) -> tuple[Matrix, Matrix]:
-        """Mean and standard deviation (N,) of the pool, without noise, for standardised values (n,) observed."""
+        """Mean and standard deviation (N,) of the pool for standardised values (n,) observed.
+
+        The noise is part of it: it is what features do not tell of a network, and a query shows it like the rest.
+        """
         from scipy.linalg import solve_triangular
 
         weights = solve_triangular(self._lower, y, lower=True).astype(np.float32)
         mean = (weights @ self._rows[: self._count]).astype(np.float64)
         # Single precision leaves rounding where all is known.
-        variance = np.maximum(1.0 - self._explained, 1e-6)
+        variance = np.maximum(1.0 - self._explained, 1e-6) + self.kernel.noise
         return mean, np.sqrt(self.kernel.amplitude * variance)
 
     def _to_pool(self, x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -69,8 +69,9 @@ class RegularisedEvolution(_Evolution):
 class OfaEvolution(_Evolution):
     """Once-for-all's search: the best quarter breeds, half of the children are mutants, half of two parents.
 
-    Parents live on as long as none is better (Cai et al. 2020, tutorial). Other than there, a network counts once among
-    the parents: with duplicates a population soon is one network.
+    Parents live on as long as none is better (Cai et al. 2020, tutorial). Other than there, no child is a copy (a
+    mutant has one mutation at least, a child of two exactly one), and a network counts once among the parents: with
+    duplicates a population soon is one network.
     """
 
     name = "ofa_evolution"
@@ -86,14 +87,19 @@ class OfaEvolution(_Evolution):
             return self._sampled(self.population)
         mutants = round(self._MUTANTS * self.population)
         return np.concatenate(
-            [
-                self._admitted(mutants, lambda n: self.space.mutate(self._parents(n), self.random, self._RATE)),
-                self._admitted(
-                    self.population - mutants,
-                    lambda n: self.space.cross(self._parents(n), self._parents(n), self.random),
-                ),
-            ]
+            [self._admitted(mutants, self._mutants), self._admitted(self.population - mutants, self._crossed)]
         )
+
+    def _mutants(self, count: int) -> Codes:
+        parents = self._parents(count)
+        children = self.space.mutate(parents, self.random, self._RATE)
+        same = (children == parents).all(axis=1, keepdims=True)
+        return np.where(same, self.space.mutate(parents, self.random), children)
+
+    def _crossed(self, count: int) -> Codes:
+        return self.space.mutate(
+            self.space.cross(self._parents(count), self._parents(count), self.random), self.random
+        )  # fmt: skip
 
     def _parents(self, count: int) -> Codes:
         return self._codes[self.random.integers(0, len(self._codes), count)]

@@ -2,10 +2,11 @@
 
 The first objective is what a query buys, an accuracy. Objectives behind it are costs; a model of the hardware may know
 them for every network without a query (``costs``), or they are predicted as well. The next network is that of the
-greatest expected improvement, for one objective (Jones, Schonlau, Welch 1998), or of the greatest expected gain in
-hypervolume for two (Emmerich et al. 2006). As the cost of a candidate is a number, that gain is an integral over the
-accuracy alone, a sum of expected improvements over each step of the front to the right of the cost. Three objectives or
-more are made one by random weights, drawn anew for every generation (ParEGO, Knowles 2006).
+least lower confidence bound, for one objective (GP-UCB, Srinivas et al. 2010; expected improvement stays with the
+first good networks that it finds here), or of the greatest expected gain in hypervolume for two (Emmerich et al. 2006).
+As the cost of a candidate is a number, that gain is an integral over the accuracy alone, a sum of expected improvements
+over each step of the front to the right of the cost. Three objectives or more are made one by random weights, drawn
+anew for every generation (ParEGO, Knowles 2006).
 
 Scores are replaced by normal quantiles of their ranks: accuracies of a space have a long tail of networks that hardly
 learn, and only the best part matters.
@@ -111,28 +112,23 @@ class Surrogate(Strategy):
     def _promising(self, pool: _Pool, blocked: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
         """Positions of the candidates to ask for, (count,)."""
         features = self.space.features(self._codes)
-        # Costs are linear, and numbers in 0..1.
-        costs, seen_costs = np.zeros(len(pool.codes)), np.zeros(len(self._codes))
-        if self._scores.shape[1] == 2:
-            costs, seen_costs = self._two(pool, features)
-            values = _quantiles(self._scores[:, 0])
-        elif self._scores.shape[1] > 2:
-            values = _quantiles(self._scalar())
-        else:
-            values = _quantiles(self._scores[:, 0])
-        works = np.isfinite(self._scores).all(axis=1)
+        two = self._scores.shape[1] == 2
+        values = _quantiles(self._scalar() if self._scores.shape[1] > 2 else self._scores[:, 0])
         mean, std = pool.expectation(features, values)
+        optimistic = mean - _OPTIMISM * std
+        if not two:
+            return np.argsort(np.where(blocked, np.inf, optimistic), kind="stable")[:count]
+        # Costs are linear, and numbers in 0..1.
+        costs, seen_costs = self._two(pool, features)
+        works = np.isfinite(self._scores).all(axis=1)
         front = _Front(seen_costs[works], values[works])
-        optimistic = np.where(blocked, -np.inf, front.gain(costs, mean - _OPTIMISM * std))
-        close = np.argsort(-optimistic, kind="stable")[:_CLOSELY]
+        hoped = np.where(blocked, -np.inf, front.gain(costs, optimistic))
+        close = np.argsort(-hoped, kind="stable")[:_CLOSELY]
         close = close[~blocked[close]]
         chosen: list[int] = []
         for _ in range(count):
             gain = front.expected_gain(costs[close], mean[close], std[close])
             gain[np.isin(close, chosen)] = -np.inf
-            if not gain.max() > 0:
-                # Nothing is promising: what is known least.
-                gain = np.where(np.isin(close, chosen), -np.inf, std[close])
             at = int(close[gain.argmax()])
             chosen.append(at)
             # Until it is scored, it counts as what is expected of it.
