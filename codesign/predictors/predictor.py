@@ -108,7 +108,7 @@ class Predictor:
             if matrix.tobytes() in seen:
                 continue
             seen.add(matrix.tobytes())
-            model = _Process(matrix, values)
+            model = Process(matrix, values)
             if best is None or model.evidence > best[1].evidence:
                 best = form, model
         assert best is not None
@@ -116,7 +116,7 @@ class Predictor:
         wild = np.abs(process.left_out()) > _MOST_SIGMAS
         self.outliers = tuple(int(i) for i in np.nonzero(wild)[0])
         if self.outliers and len(values) - len(self.outliers) >= LEAST_MEASUREMENTS:
-            process = _Process(self._matrix(counts, self.form, references)[~wild], values[~wild])
+            process = Process(self._matrix(counts, self.form, references)[~wild], values[~wild])
         self._process = process
         return self
 
@@ -216,7 +216,7 @@ class Predictor:
                 view, what, referred = about["form"]
                 found.form = (str(view), str(what), bool(referred))
                 found._vocabulary = Vocabulary({view: tuple(names) for view, names in about["operators"].items()})
-                found._process = _Process(data["x"], data["y"], data["theta"])
+                found._process = Process(data["x"], data["y"], data["theta"])
         except (OSError, KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{path}: is no predictor: {error}") from None
         return found
@@ -244,7 +244,7 @@ def _estimator(reference: str, unit: str) -> Callable[[Network], float]:
     return estimate
 
 
-class _Process:
+class Process:
     """The Gaussian process on a matrix of features; with ``theta`` its parameters are known."""
 
     def __init__(self, x: NDArray[np.float64], y: NDArray[np.float64], theta: NDArray[np.float64] | None = None):
@@ -288,8 +288,10 @@ class _Process:
         return errors
 
     def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation (n,) for features (n, f)."""
         mean, std = self._model.predict(self._scaled(x), return_std=True)
         return mean * self._spread + self._middle, std * self._spread * self._factor
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """What another one can be made of."""
         return {"x": self._x, "y": self._y, "theta": self._model.kernel_.theta}

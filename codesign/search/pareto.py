@@ -58,6 +58,18 @@ def crowding(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return distance
 
 
+def crowded_ranks(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) smaller is fitter: the rank, plus a part below one that is less the more room a point has in its front."""
+    rank = ranks(points)
+    order = np.zeros(len(points))
+    for k in range(int(rank.max()) + 1):
+        members = np.nonzero(rank == k)[0]
+        room = crowding(points[members])
+        # The roomiest first; places within a front part it from the next one.
+        order[members[np.argsort(-room, kind="stable")]] = np.arange(len(members)) / (len(members) + 1)
+    return rank + order
+
+
 def hypervolume(points: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
     """Volume that points (n, m) dominate within the box that ends at a reference (m,); any number of objectives.
 

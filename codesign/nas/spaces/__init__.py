@@ -1,1 +1,60 @@
 """Spaces of networks: one module per space builds any of its members as a graph of operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from accelerators.suggestions import did_you_mean
+from codesign.nas.spaces import staged
+from codesign.nas.spaces._base import Code, Codes, Gene, Space
+from codesign.nas.spaces.darts import Darts
+from codesign.nas.spaces.fbnet import FbNet
+from codesign.nas.spaces.hat_space import Hat
+from codesign.nas.spaces.nas_bench_201 import NasBench201
+from codesign.nas.spaces.ofa_mobilenet_v3 import OfaMobileNetV3
+from codesign.nas.spaces.ofa_resnet50 import OfaResNet50
+from codesign.nas.spaces.proxylessnas import OfaProxylessNas, ProxylessNas
+from codesign.networks import NetworkError
+
+
+def mnasnet() -> Space:
+    """MnasNet's space (Tan et al., CVPR 2019): ``mnasnet.yaml`` beside this module."""
+    return staged.load(Path(__file__).parent / "mnasnet.yaml")
+
+
+#: Spaces by name; some take options.
+SPACES: dict[str, Callable[..., Space]] = {
+    "darts": Darts,
+    "fbnet": FbNet,
+    "hat": Hat,
+    "mnasnet": mnasnet,
+    "naas_resnet50": OfaResNet50.naas,
+    "nas_bench_201": NasBench201,
+    "ofa_mobilenet_v3": OfaMobileNetV3,
+    "ofa_proxylessnas": OfaProxylessNas,
+    "ofa_resnet50": OfaResNet50,
+    "proxylessnas": ProxylessNas,
+}
+
+
+def load(name_or_path: str | Path, **options: Any) -> Space:
+    """The space with this name, or the one that a ``.yaml`` file describes.
+
+    Raises NetworkError for an unknown name or option, :class:`~accelerators.documents.DocumentError` for a file.
+    """
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")):
+        return staged.load(text)
+    if text not in SPACES:
+        raise NetworkError(
+            f"unknown space {text!r}{did_you_mean(text, SPACES)} (known: {', '.join(SPACES)}, or a .yaml file)"
+        )
+    try:
+        return SPACES[text](**options)
+    except TypeError as error:
+        raise NetworkError(f"{text}: {error}") from None
+
+
+__all__ = ["SPACES", "Code", "Codes", "Gene", "Space", "load"]

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
+from codesign.nas.spaces._base import Gene, Space
 from codesign.nas.spaces._genes import chosen, count
 from codesign.networks import Builder, Network, NetworkError
 from codesign.networks.builder import Value
@@ -105,3 +106,18 @@ def _block(b: Builder, x: Value, name: str, code: int, channels: int, stride: in
     )  # fmt: skip
     y = b.conv(y, f"{name}.conv3", K=channels, kernel=1, groups=groups, bn=True)
     return b.add(f"{name}.add", y, x) if x.shape == y.shape and stride == 1 else y
+
+
+class FbNet(Space):
+    """The 9^22 networks of a variant; the written form names the block of every layer (see :data:`BLOCKS`)."""
+
+    name = _NAME
+
+    def __init__(self, variant: str = "cifar100"):
+        if variant not in _VARIANTS:
+            raise NetworkError(f"{_NAME}: variant must be one of {', '.join(_VARIANTS)} (got {variant!r})")
+        self.variant = variant
+        self.genes = tuple(Gene(f"blocks[{layer}]", BLOCKS, ordered=False) for layer in range(LAYERS))
+
+    def _build(self, values: dict[str, Any], batch: int) -> Network:
+        return network([BLOCKS.index(block) for block in values["blocks"]], variant=self.variant, batch=batch)

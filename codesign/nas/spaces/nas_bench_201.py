@@ -25,8 +25,9 @@ from importlib import resources
 from typing import Any, SupportsIndex
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from codesign.nas.spaces._base import Code, Codes, FeatureKind, Gene, Space
 from codesign.nas.spaces._genes import chosen, count
 from codesign.networks import Builder, Network, NetworkError
 from codesign.networks.builder import Value
@@ -170,3 +171,93 @@ def _reduction(b: Builder, x: Value, name: str, channels: int) -> Value:
 def _relu_conv(b: Builder, x: Value, name: str, *, K: int, kernel: int, stride: int = 1) -> Value:
     x = b.activation(x, f"{name}.op.0", "relu")
     return b.conv(x, f"{name}.op.1", K=K, kernel=kernel, stride=stride, padding=kernel // 2, bn=True)
+
+
+#: Classes and pixels of the benchmark's data sets.
+DATA_SETS = {"cifar10": (10, 32), "cifar100": (100, 32), "imagenet16": (120, 16)}
+
+
+class NasBench201(Space):
+    """The 15,625 cells with the network of a data set around them; see the module. Codes are the six of a cell.
+
+    The written form is the text of a cell. Cells that compute the same are different networks here: they have
+    accuracies of their own, and dead operators cost.
+    """
+
+    name = _NAME
+
+    def __init__(self, data_set: str = "cifar10"):
+        if data_set not in DATA_SETS:
+            raise NetworkError(f"{_NAME}: data set must be one of {', '.join(DATA_SETS)} (got {data_set!r})")
+        self.data_set = data_set
+        self.genes = tuple(Gene(f"op[{edge}]", OPS, ordered=False) for edge in range(len(EDGES)))
+
+    def _build(self, values: dict[str, Any], batch: int) -> Network:
+        classes, resolution = DATA_SETS[self.data_set]
+        return network([OPS.index(op) for op in values["op"]], batch=batch, classes=classes, resolution=resolution)
+
+    def write(self, code: ArrayLike) -> str:
+        """The text of a cell, see the module."""
+        return cell_to_string(self.check(code))
+
+    def parse(self, written: Any) -> Code:
+        """The code of a cell's text."""
+        if not isinstance(written, str):
+            raise NetworkError(f"{_NAME}: a cell must be text (got {written!r})")
+        return cell_from_string(written)
+
+    def index(self, codes: Codes) -> NDArray[np.int64]:
+        """(n,) the benchmark's numbers of cells (n, 6)."""
+        return _indices()[_packed(codes)]
+
+    def representative(self, codes: Codes) -> Codes:
+        """(n, 6) of all cells that compute the same as each of these, the one with the least number."""
+        classes = isomorphism_classes()
+        _, first = np.unique(classes, return_index=True)
+        return cells()[first[classes[self.index(codes)]]].astype(np.int64)
+
+    def features(self, codes: Codes, kind: FeatureKind = "one_hot") -> NDArray[np.float64]:
+        """(n, features) what every edge runs; behind it, which paths there are, and how often operators are on any.
+
+        A path is the sequence of convolutions and poolings between input and output (path encoding, White, Neiswanger,
+        Savani, AAAI 2021); identities are left out, and nothing passes ``none``. So dead operators do not matter there.
+        """
+        return np.concatenate([super().features(codes, kind), _paths()[self.index(codes)]], axis=1)
+
+
+#: Edges of every path from the input to the output of a cell.
+_ROUTES = ((3,), (0, 4), (1, 5), (0, 2, 5))
+
+
+def _packed(codes: NDArray[Any]) -> NDArray[np.int64]:
+    return np.asarray(np.asarray(codes, np.int64) @ len(OPS) ** np.arange(len(EDGES)))
+
+
+@functools.cache
+def _indices() -> NDArray[np.int64]:
+    """Numbers of the benchmark by packed codes."""
+    found = np.empty(len(OPS) ** len(EDGES), np.int64)
+    found[_packed(cells())] = np.arange(len(found))
+    return found
+
+
+@functools.cache
+def _paths() -> NDArray[np.float64]:
+    """(15625, paths + operators) whether a cell has each sequence of operators, how many of its edges are on a path."""
+    none, skip = OPS.index("none"), OPS.index("skip_connect")
+    columns: dict[tuple[int, ...], int] = {}
+    entries: list[tuple[int, int]] = []
+    alive = np.zeros((len(cells()), len(OPS)))
+    for row, cell in enumerate(cells().tolist()):
+        on_a_path: set[int] = set()
+        for route in _ROUTES:
+            ops = [cell[edge] for edge in route]
+            if none not in ops:
+                path = tuple(op for op in ops if op != skip)
+                entries.append((row, columns.setdefault(path, len(columns))))
+                on_a_path.update(route)
+        for edge in on_a_path:
+            alive[row, cell[edge]] += 1
+    found = np.zeros((len(cells()), len(columns)))
+    found[tuple(np.array(entries).T)] = 1.0
+    return np.concatenate([found, np.delete(alive, none, axis=1)], axis=1)

@@ -19,6 +19,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
+from numpy.typing import ArrayLike
+
+from codesign.nas.spaces._base import Code, Gene, Space
 from codesign.nas.spaces._genes import chosen, count, positive
 from codesign.networks import Builder, Network, NetworkError
 from codesign.networks.builder import Value
@@ -76,12 +79,20 @@ def network(
     Raises NetworkError, naming the gene, for another number of genes, a value that is no choice, options below 1, or a
     width that is not positive.
     """
+    stem, blocks, last = _member(ks, e, d, width)
+    return _build(_NAME, stem, blocks, *last, batch, classes, resolution)
+
+
+def _member(
+    ks: Iterable[SupportsIndex], e: Iterable[SupportsIndex], d: Iterable[SupportsIndex], width: float
+) -> tuple[int, list[_Block], tuple[int, int]]:
+    """The stem's channels, the blocks, and the channels of the last two convolutions; see :func:`network`."""
     depths = chosen(f"{_NAME}: d", d, DEPTHS, UNITS)
     used = [_DEEPEST * unit + block for unit, depth in enumerate(depths) for block in range(depth)]
     kernels = chosen(f"{_NAME}: ks", ks, KERNELS, SLOTS, used)
     expansions = chosen(f"{_NAME}: e", e, EXPANSIONS, SLOTS, used)
     width = positive(f"{_NAME}: width", width)
-    stem, *channels = (_divisible(base * width) for base in _WIDTHS)
+    stem, *channels = (divisible(base * width) for base in _WIDTHS)
     # The first block is the same in all networks of the space.
     blocks = [_Block(channels[0], 3, 1, None, "relu", False, stem == channels[0])]
     for slot, kernel, expansion in zip(used, kernels, expansions, strict=True):
@@ -93,14 +104,14 @@ def network(
                 after,
                 kernel,
                 stride,
-                _divisible(before * expansion),
+                divisible(before * expansion),
                 _ACTIVATIONS[unit],
                 _EXCITE[unit],
                 shortcut=stride == 1 and before == after,
             )
         )
-    final_expand, feature_mix = (_divisible(base * width) for base in _LAST)
-    return _build(_NAME, stem, blocks, final_expand, feature_mix, batch, classes, resolution)
+    final_expand, feature_mix = (divisible(base * width) for base in _LAST)
+    return stem, blocks, (final_expand, feature_mix)
 
 
 def specialized(
@@ -206,14 +217,102 @@ def _inverted_residual(b: Builder, x: Value, name: str, block: _Block) -> Value:
     if block.excite:
         se = f"{name}.conv.depth_conv.se"
         gate = b.global_pool(y, f"{se}.pool")
-        gate = b.conv(gate, f"{se}.fc.reduce", K=_divisible(inner // 4), kernel=1, activation="relu")
+        gate = b.conv(gate, f"{se}.fc.reduce", K=divisible(inner // 4), kernel=1, activation="relu")
         gate = b.conv(gate, f"{se}.fc.expand", K=inner, kernel=1, activation="hsigmoid")
         y = b.mul(f"{se}.mul", y, gate)
     y = b.conv(y, f"{name}.conv.point_linear.conv", K=block.channels, kernel=1, bn=True)
     return b.add(f"{name}.add", y, x) if block.shortcut else y
 
 
-def _divisible(channels: float) -> int:
+def divisible(channels: float) -> int:
     """The nearest multiple of 8, but never more than a tenth below (the rule of all MobileNets)."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
+#: Image sizes for which the supernets were trained, and those that the authors search.
+TRAINED_SIZES = tuple(range(128, 225, 4))
+SEARCHED_SIZES = (160, 176, 192, 208, 224)
+
+
+class OfaMobileNetV3(Space):
+    """The space of a supernet: ``width`` 1.0 or 1.2, image ``sizes`` in pixels.
+
+    The written form is the authors': ``{"d": 5 depths, "ks": 20 kernel sizes, "e": 20 expansion ratios, "r": size}``.
+    """
+
+    name = _NAME
+
+    def __init__(self, *, width: float = 1.2, sizes: Sequence[int] = SEARCHED_SIZES, classes: int = 1000):
+        self.width = positive(f"{_NAME}: width", width)
+        self.classes = count(f"{_NAME}: classes", classes)
+        depths = [Gene(f"d[{unit}]", DEPTHS) for unit in range(UNITS)]
+        self.genes = (*depths, *_slots("ks", KERNELS), *_slots("e", EXPANSIONS), size_gene(_NAME, sizes))
+
+    def _build(self, values: dict[str, Any], batch: int) -> Network:
+        return network(
+            values["ks"], values["e"], values["d"], batch=batch, classes=self.classes, resolution=values["r"],
+            width=self.width,
+        )  # fmt: skip
+
+    def published(self, code: ArrayLike) -> dict[str, Any]:
+        """The network in the form of published ones (see :func:`specialized`), as latency tables are asked for it."""
+        values = self._values(self.check(code))
+        stem, blocks, (final_expand, feature_mix) = _member(values["ks"], values["e"], values["d"], self.width)
+        written = {name: theirs for theirs, name in _NAMES_OF_ACTIVATIONS.items()}
+        before = [stem, *(block.channels for block in blocks)]
+        ratios = [1, *(e for e in values["e"] if e is not None)]
+        entries = [
+            {
+                "cin": cin, "cout": block.channels, "k": block.kernel, "s": block.stride, "e": ratio,
+                "mid": block.inner, "act": written[block.activation], "se": block.excite, "shortcut": block.shortcut,
+            }
+            for cin, block, ratio in zip(before, blocks, ratios, strict=False)
+        ]  # fmt: skip
+        net = {"stem": stem, "blocks": entries, "final_expand": final_expand, "feature_mix": feature_mix}
+        return {"name": _NAME, "image_size": values["r"], "net": net}
+
+    def parse_published(self, entry: Mapping[str, Any]) -> Code:
+        """The code of a published network of the space (``{"image_size": .., "net": ..}``, see :func:`specialized`).
+
+        Raises NetworkError for a network that is no member: another width, size, or block.
+        """
+        net = _get(entry, "net", "entry")
+        blocks = [block for block in _get(net, "blocks", "net") if block is not None][1:]
+        values: dict[str, Any] = {"d": [], "ks": [], "e": [], "r": _get(entry, "image_size", "entry")}
+        starts = [i for i, block in enumerate(blocks) if block["cin"] != block["cout"]]
+        for first, end in zip(starts, [*starts[1:], len(blocks)], strict=True):
+            unit = blocks[first:end]
+            values["d"].append(len(unit))
+            filler = [None] * (_DEEPEST - len(unit))
+            values["ks"] += [block["k"] for block in unit] + filler
+            values["e"] += [block["e"] for block in unit] + filler
+        code = self.parse(values)
+        member, published = (
+            [layer.operator for layer in found]
+            for found in (self.network(code), specialized(entry, classes=self.classes))
+        )
+        if member != published:
+            raise NetworkError(f"{_NAME}: {entry.get('name', 'network')} is no member of width {self.width:g}")
+        return code
+
+
+def size_gene(name: str, sizes: Sequence[int]) -> Gene:
+    """The gene ``r`` of image sizes; NetworkError for sizes that are no increasing integers >= 1."""
+    found = tuple(count(f"{name}: sizes", size) for size in sizes)
+    if not found or list(found) != sorted(set(found)):
+        raise NetworkError(f"{name}: sizes must be different, in increasing order (got {list(sizes)})")
+    return Gene("r", found)
+
+
+def _slots(group: str, options: tuple[int, ...]) -> list[Gene]:
+    """A gene per block; it matters where the unit is deep enough."""
+    return [
+        Gene(
+            f"{group}[{slot}]",
+            options,
+            parent=slot // _DEEPEST,
+            when=frozenset(i for i, depth in enumerate(DEPTHS) if depth > slot % _DEEPEST),
+        )
+        for slot in range(SLOTS)
+    ]

@@ -1,0 +1,116 @@
+"""ProxylessNAS' space (Cai, Zhu, Han, ICLR 2019), and the one that once-for-all's supernet of this shape has.
+
+Six units of inverted residuals with ReLU6, of 24, 40, 80, 96, 192 and 320 channels at width 1; five of four blocks, and
+a last one of one. In ProxylessNAS every block has one of six operators, or none ("zero") where a shortcut can stand for
+it, which is anywhere but at the start of a unit. In once-for-all a unit runs its first 2..4 blocks.
+
+Sources: mit-han-lab/proxylessnas, mit-han-lab/once-for-all (elastic_nn/networks/ofa_proxyless.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from codesign.nas.spaces._base import Gene, Space
+from codesign.nas.spaces._genes import count, positive
+from codesign.nas.spaces.ofa_mobilenet_v3 import SEARCHED_SIZES, divisible, size_gene, specialized
+from codesign.networks import Network
+
+#: Operators of a block of ProxylessNAS: expansion ratio and kernel size.
+OPERATORS = ("e3_k3", "e3_k5", "e3_k7", "e6_k3", "e6_k5", "e6_k7")
+#: No block at all.
+ZERO = "zero"
+#: Blocks of the units.
+SLOTS = (4, 4, 4, 4, 4, 1)
+#: Choices of once-for-all's genes.
+KERNELS = (3, 5, 7)
+EXPANSIONS = (3, 4, 6)
+DEPTHS = (2, 3, 4)
+
+_STEM, _FIRST, _LAST = 32, 16, 1280
+_CHANNELS = (24, 40, 80, 96, 192, 320)
+_STRIDES = (2, 2, 2, 1, 2, 1)
+
+#: Kernel size and expansion ratio of a block, None for none.
+_Block = tuple[int, int] | None
+
+
+def _network(
+    name: str, blocks: Sequence[_Block], width: float, resolution: int, classes: int, batch: int
+) -> Network:  # fmt: skip
+    stem, before = divisible(_STEM * width), divisible(_FIRST * width)
+    written: list[dict[str, Any] | None] = [_written(stem, before, 3, 1, 1)]
+    slot = 0
+    for channels, slots, stride in zip(_CHANNELS, SLOTS, _STRIDES, strict=True):
+        after = divisible(channels * width)
+        for i, block in enumerate(blocks[slot : slot + slots]):
+            if block is None:
+                written.append(None)
+            else:
+                written.append(_written(before, after, *block, 1 if i else stride))
+                before = after
+        slot += slots
+    net = {"stem": stem, "blocks": written, "final_expand": None, "feature_mix": divisible(_LAST * width)}
+    entry = {"name": name, "image_size": resolution, "net": net}
+    return specialized(entry, batch=batch, classes=classes)
+
+
+def _written(before: int, after: int, kernel: int, expansion: int, stride: int) -> dict[str, Any]:
+    return {
+        "cin": before, "cout": after, "k": kernel, "s": stride, "e": expansion, "mid": divisible(before * expansion),
+        "act": "relu6", "se": False, "shortcut": stride == 1 and before == after,
+    }  # fmt: skip
+
+
+class ProxylessNas(Space):
+    """ProxylessNAS' own space: 21 blocks, for images of ``resolution`` pixels.
+
+    The written form is ``{"blocks": [..]}`` with one of :data:`OPERATORS` or "zero" each.
+    """
+
+    name = "proxylessnas"
+
+    def __init__(self, *, width: float = 1.0, resolution: int = 224, classes: int = 1000):
+        self.width = positive(f"{self.name}: width", width)
+        self.resolution = count(f"{self.name}: resolution", resolution)
+        self.classes = count(f"{self.name}: classes", classes)
+        places = [i for slots in SLOTS for i in range(slots)]
+        self.genes = tuple(
+            Gene(f"blocks[{slot}]", (*OPERATORS, ZERO) if i else OPERATORS, ordered=False)
+            for slot, i in enumerate(places)
+        )
+
+    def _build(self, values: dict[str, Any], batch: int) -> Network:
+        blocks = [None if op == ZERO else (int(op[4]), int(op[1])) for op in values["blocks"]]
+        return _network(self.name, blocks, self.width, self.resolution, self.classes, batch)
+
+
+class OfaProxylessNas(Space):
+    """The space of once-for-all's supernet of width 1.3, for some image ``sizes`` in pixels.
+
+    The written form is ``{"d": 5 depths, "ks": 21 kernel sizes, "e": 21 expansion ratios, "r": size}``.
+    """
+
+    name = "ofa_proxylessnas"
+
+    def __init__(self, *, width: float = 1.3, sizes: Sequence[int] = SEARCHED_SIZES, classes: int = 1000):
+        self.width = positive(f"{self.name}: width", width)
+        self.classes = count(f"{self.name}: classes", classes)
+        genes = [Gene(f"d[{unit}]", DEPTHS) for unit in range(len(SLOTS) - 1)]
+        for group, options in (("ks", KERNELS), ("e", EXPANSIONS)):
+            slot = 0
+            for unit, slots in enumerate(SLOTS):
+                for i in range(slots):
+                    when = frozenset(k for k, depth in enumerate(DEPTHS) if depth > i)
+                    parent = {} if slots == 1 else {"parent": unit, "when": when}
+                    genes.append(Gene(f"{group}[{slot}]", options, **parent))  # type: ignore[arg-type]
+                    slot += 1
+        self.genes = (*genes, size_gene(self.name, sizes))
+
+    def _build(self, values: dict[str, Any], batch: int) -> Network:
+        blocks = [
+            None if kernel is None else (kernel, expansion)
+            for kernel, expansion in zip(values["ks"], values["e"], strict=True)
+        ]
+        return _network(self.name, blocks, self.width, values["r"], self.classes, batch)
