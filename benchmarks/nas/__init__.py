@@ -1,1 +1,1 @@
-"""Networks searched, scored without training, and run on devices that drift: against what others computed or measured."""
+"""Networks searched, scored without training, run on devices that drift: against what others computed or measured."""
