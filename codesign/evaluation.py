@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from accelerators import catalog
 from accelerators.catalog import Hardware
 from accelerators.costs import Cost, Infeasible
 from accelerators.crossbar import area as crossbar_area
@@ -22,7 +18,9 @@ from accelerators.processors.roofline import run
 from accelerators.spatial import constraint_files
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.streaming import stream
-from codesign import networks
+from codesign import devices, networks
+from codesign.costs import Evaluation, LayerCost, NetworkCost
+from codesign.devices import Device, LearnedDevice, TableDevice
 from codesign.networks import Fusion, Network
 from codesign.networks.execution import memory_misfit, merged, steps
 from mappers import (
@@ -35,216 +33,13 @@ from mappers import (
     map_network,
 )
 
-Record = dict[str, Any]
 #: Called with (hardware name, finished operators, all operators).
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class LayerCost:
-    """One layer on one piece of hardware; ``cost`` is a reason where the hardware cannot run it.
-
-    ``fused`` layers run inside another one, ``dropped`` ones not at all. ``gap`` is how far its mapping may be above
-    the optimum of the objective, if the mapper knows.
-    """
-
-    name: str
-    operator: Operator
-    cost: Cost | Infeasible
-    fused: bool = False
-    gap: float | None = None
-    dropped: bool = False
-
-    def record(self) -> Record:
-        """The layer as a flat record."""
-        record: Record = {"layer": self.name, "kind": self.operator.kind, "operator": str(self.operator)}
-        if isinstance(self.cost, Infeasible):
-            return {**record, "status": self.cost.code, "reason": self.cost.message}
-        return {
-            **record,
-            "status": "fused" if self.fused else "dropped" if self.dropped else "ok",
-            "macs": self.cost.macs,
-            "padded_macs": self.cost.padded_macs,
-            "energy_pj": self.cost.energy_pj,
-            "latency_cycles": self.cost.latency_cycles,
-            "latency_s": self.cost.latency_s,
-            "edp_js": self.cost.edp_js,
-            "utilisation": self.cost.utilisation,
-            "bottleneck": self.cost.bottleneck,
-            "gap": self.gap,
-            **{f"energy_{part}_pj": pj for part, pj in self.cost.energy_breakdown_pj.items()},
-        }
-
-
-@dataclass(frozen=True)
-class NetworkCost:
-    """A network on one piece of hardware: sums over the layers, which run one after another.
-
-    Figures are None if a layer cannot run; ``problems`` says which and why. The area is None where it is not known, as
-    of processors. ``quality`` says what is known about the mappings, or how else the figures were made (None: nothing).
-    ``interval_s`` is the time between runs that follow each other where these overlap (None: they do not).
-    """
-
-    network: str
-    hardware: str
-    area_mm2: float | None
-    mac_units: float
-    layers: tuple[LayerCost, ...]
-    quality: str | None = None
-    interval_s: float | None = None
-
-    @property
-    def problems(self) -> list[str]:
-        """One line per layer that the hardware cannot run."""
-        return [f"{layer.name}: {layer.cost}" for layer in self.layers if isinstance(layer.cost, Infeasible)]
-
-    def _costs(self) -> list[Cost] | None:
-        costs = [layer.cost for layer in self.layers if isinstance(layer.cost, Cost)]
-        return costs if len(costs) == len(self.layers) else None
-
-    @property
-    def energy_pj(self) -> float | None:
-        """Sum of the layers' energy."""
-        costs = self._costs()
-        return None if costs is None else sum(cost.energy_pj for cost in costs)
-
-    @property
-    def latency_cycles(self) -> int | None:
-        """Sum of the layers' cycles."""
-        costs = self._costs()
-        return None if costs is None else sum(cost.latency_cycles for cost in costs)
-
-    @property
-    def latency_s(self) -> float | None:
-        """Sum of the layers' latency."""
-        costs = self._costs()
-        return None if costs is None else sum(cost.latency_s for cost in costs)
-
-    @property
-    def runs_per_s(self) -> float | None:
-        """Runs per second, one after another or overlapping as the hardware does."""
-        period = self.latency_s if self.interval_s is None or self.latency_s is None else self.interval_s
-        return 1 / period if period else None
-
-    @property
-    def edp_js(self) -> float | None:
-        """(sum of energy) x (sum of latency), in joule-seconds."""
-        energy, latency = self.energy_pj, self.latency_s
-        return None if energy is None or latency is None else energy * 1e-12 * latency
-
-    @property
-    def macs(self) -> int:
-        """MACs of the network."""
-        return sum(layer.operator.macs for layer in self.layers)
-
-    @property
-    def utilisation(self) -> float | None:
-        """MACs over MAC units x cycles, data-movement-bound layers included."""
-        cycles = self.latency_cycles
-        return None if not cycles else self.macs / (self.mac_units * cycles)
-
-    @property
-    def bottleneck(self) -> str | None:
-        """What limits the layers that take most of the time, and its share of the latency."""
-        costs, total = self._costs(), self.latency_s
-        if costs is None or not total:
-            return None
-        shares: dict[str, float] = {}
-        for cost in costs:
-            shares[cost.bottleneck] = shares.get(cost.bottleneck, 0.0) + cost.latency_s / total
-        name = max(shares, key=lambda key: shares[key])
-        return f"{name} ({shares[name]:.0%})"
-
-    @property
-    def energy_breakdown_pj(self) -> dict[str, float]:
-        """Energy by where it is spent, over the layers that run."""
-        parts: dict[str, float] = {}
-        for layer in self.layers:
-            if isinstance(layer.cost, Cost):
-                for part, pj in layer.cost.energy_breakdown_pj.items():
-                    parts[part] = parts.get(part, 0.0) + pj
-        return parts
-
-    def record(self) -> Record:
-        """The totals as a flat record."""
-        return {
-            "network": self.network,
-            "hardware": self.hardware,
-            "status": "infeasible" if self.problems else "ok",
-            "macs": self.macs,
-            "energy_pj": self.energy_pj,
-            "latency_cycles": self.latency_cycles,
-            "latency_s": self.latency_s,
-            "runs_per_s": self.runs_per_s,
-            "edp_js": self.edp_js,
-            "utilisation": self.utilisation,
-            "bottleneck": self.bottleneck,
-            "area_mm2": self.area_mm2,
-            "mappings": self.quality,
-            "reason": "; ".join(self.problems) or None,
-        }
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The network on every candidate; records turn into a table (``pandas.DataFrame(evaluation.records())``)."""
-
-    results: tuple[NetworkCost, ...]
-
-    def records(self) -> list[Record]:
-        """One flat record per candidate."""
-        return [result.record() for result in self.results]
-
-    def layer_records(self) -> list[Record]:
-        """One flat record per candidate and layer."""
-        return [
-            {"network": result.network, "hardware": result.hardware, **layer.record()}
-            for result in self.results
-            for layer in result.layers
-        ]
-
-    def __getitem__(self, hardware: str) -> NetworkCost:
-        for result in self.results:
-            if result.hardware == hardware:
-                return result
-        raise KeyError(hardware)
-
-    def to_json(self) -> str:
-        """Totals, breakdowns, layers and mappings as JSON."""
-        return json.dumps(
-            [
-                {
-                    **result.record(),
-                    "energy_breakdown_pj": result.energy_breakdown_pj,
-                    "layers": [{**layer.record(), **_mapping_record(layer)} for layer in result.layers],
-                }
-                for result in self.results
-            ],
-            indent=1,
-        )
-
-    def to_csv(self, layers: bool = True) -> str:
-        """The layers (or the totals) as CSV."""
-        records = self.layer_records() if layers else self.records()
-        columns = list(dict.fromkeys(key for record in records for key in record))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
-        return text.getvalue()
-
-
-def _mapping_record(layer: LayerCost) -> Record:
-    details = layer.cost.details if isinstance(layer.cost, Cost) else None
-    if details is None:
-        return {}
-    padded = {dim: bound for dim, bound in details.operator.bounds if bound != layer.operator.bound(dim)}
-    return {"mapping": str(details.mapping), **({"padded_bounds": padded} if padded else {})}
-
-
 def evaluate(
     network: Network | str | Path,
-    on: Hardware | str | Path | Sequence[Hardware | str | Path],
+    on: Hardware | Device | str | Path | Sequence[Hardware | Device | str | Path],
     *,
     objective: Objective = "edp",
     mapper: MapperFactory | None = None,
@@ -262,20 +57,20 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a network on candidate hardware.
 
-    ``network`` and ``on`` are objects, catalog names or files; ``options`` go to :func:`codesign.networks.load`
-    (``batch=4``). Every distinct operator is mapped once per candidate, see :func:`mappers.map_operator` for
-    ``objective`` ("edp", "energy", "latency"), ``mapper``, ``evaluations``, ``node_limit``, ``seed``, ``pad`` and
-    ``bypass``. ``constraints`` (a file, or a dataflow that comes with the program) take the place of the candidates'
-    native dataflows. ``fuse`` runs elementwise layers with their producer. With ``together`` the mappings are chosen
-    such that the network's EDP is least, see :func:`mappers.map_network`. ``workers`` are processes; they change no
-    result.
+    ``network`` and ``on`` are objects, catalog names or files (see :func:`codesign.devices.load`); ``options`` go to
+    :func:`codesign.networks.load` (``batch=4``). Every distinct operator is mapped once per candidate, see
+    :func:`mappers.map_operator` for ``objective`` ("edp", "energy", "latency"), ``mapper``, ``evaluations``,
+    ``node_limit``, ``seed``, ``pad`` and ``bypass``. ``constraints`` (a file, or a dataflow that comes with the
+    program) take the place of the candidates' native dataflows. ``fuse`` runs elementwise layers with their producer.
+    With ``together`` the mappings are chosen such that the network's EDP is least, see :func:`mappers.map_network`.
+    ``workers`` are processes; they change no result.
 
     Raises :class:`~codesign.networks.NetworkError`, :class:`~accelerators.documents.DocumentError`, and ValueError for
     candidates with one name; hardware that cannot run a layer is no error but part of the result.
     """
     graph = network if isinstance(network, Network) else networks.load(str(network), **options)
-    candidates = [on] if isinstance(on, Hardware | str | Path) else list(on)
-    loaded = [catalog.load(c) if isinstance(c, str | Path) else c for c in candidates]
+    candidates = [on] if isinstance(on, Hardware | Device | str | Path) else list(on)
+    loaded = [devices.load(c) if isinstance(c, str | Path) else c for c in candidates]
     names = [hardware.name for hardware in loaded]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"on: at least one candidate, with different names (got {', '.join(names) or 'none'})")
@@ -325,6 +120,10 @@ def evaluate(
             found[candidate.name] = on_processor(graph, candidate)
         elif isinstance(candidate, Crossbar):
             found[candidate.name] = on_crossbar(graph, candidate, graph.fusable() if fuse else {})
+        elif isinstance(candidate, TableDevice):
+            found[candidate.name] = devices.on_table(graph, candidate)
+        elif isinstance(candidate, LearnedDevice):
+            found[candidate.name] = devices.on_learned(graph, candidate)
     return Evaluation(tuple(found[name] for name in names))
 
 

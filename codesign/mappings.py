@@ -15,7 +15,7 @@ from accelerators.spatial.constraints import violations
 from accelerators.spatial.mapping import MappingError
 from accelerators.spatial.mapping_file import Costs, LayerMapping, MappingDocument, dump, read
 from accelerators.spatial.model import Analysis, evaluate
-from codesign.evaluation import NetworkCost
+from codesign.costs import NetworkCost
 from mappers import MapResult
 
 

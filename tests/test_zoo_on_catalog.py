@@ -14,7 +14,7 @@ from accelerators.spatial.architecture import Level, SpatialAccelerator
 from accelerators.spatial.model import Analysis
 from accelerators.spatial.model import evaluate as evaluate_mappings
 from codesign import evaluate
-from codesign.evaluation import NetworkCost
+from codesign.costs import NetworkCost
 from codesign.networks import ZOO
 
 _EVALUATIONS = 2500

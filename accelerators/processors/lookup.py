@@ -2,7 +2,9 @@
 
 Read and written are the formats of Once-for-All, ProxylessNAS and NSGANetV2: a mapping from keys such as
 ``Conv-input:224x224x3-output:112x112x24`` to ``{count, mean, std}`` (or ``var``, the variance), milliseconds, in YAML
-or JSON; and several such tables in one file, by the size of the image.
+or JSON; and several such tables in one file, by the size of the image. A table that this project makes has a head
+(``kind: latency_table``) that says where it comes from, and the mapping under ``entries``; its keys may be operators,
+``conv2d(K16 C3 P32 Q32 R3 S3)+bn``.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from accelerators.documents import DocumentError, parse, read_text
 from accelerators.suggestions import did_you_mean
 
+#: The ``kind`` of a file with a head.
+KIND = "latency_table"
 _FIELDS = {"count", "mean", "std", "var"}
 _SIZE = re.compile(r"[0-9]{1,5}")
 _MOST_MISSING = 20
@@ -61,6 +65,8 @@ class LatencyTable:
 
     name: str
     entries: Mapping[str, Entry]
+    #: Where it comes from, as its file says.
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def latency(self, keys: Sequence[str], interpolate: bool = False) -> Estimate:
         """The sum over blocks, one after another.
@@ -89,8 +95,9 @@ class LatencyTable:
         return Estimate(total, None if variance is None else math.sqrt(variance), tuple(made_up))
 
     def to_json(self) -> str:
-        """The table as JSON in the format of Once-for-All."""
-        return json.dumps({key: _record(entry) for key, entry in self.entries.items()}, indent=1)
+        """The table as JSON in the format of Once-for-All, under a head if something is known about it."""
+        entries = {key: _record(entry) for key, entry in self.entries.items()}
+        return json.dumps({"kind": KIND, **self.about, "entries": entries} if self.about else entries, indent=1)
 
 
 def _record(entry: Entry) -> dict[str, Any]:
@@ -102,8 +109,8 @@ def nearest(entries: Mapping[str, Entry], key: str) -> Entry | None:
     """What a block takes that differs from blocks of a table in its sizes only: the nearest one's, scaled.
 
     Sizes are the numbers of a key. Blocks of a kind have equal text between them, kernel, stride and flags included.
-    The nearest has the least distance of the sizes' logarithms; time goes with the geometric mean of input and output
-    words, and with the expansion.
+    The nearest has the least distance of the sizes' logarithms. Time goes with the geometric mean of input and output
+    words, and with the expansion; that of an operator with the product of its bounds.
     """
     words, sizes = _parts(key)
     best, least = None, math.inf
@@ -113,14 +120,19 @@ def nearest(entries: Mapping[str, Entry], key: str) -> Entry | None:
             continue
         distance = sum(abs(math.log(a / b)) for a, b in zip(sizes, theirs, strict=True))
         if distance < least:
-            # The expansion comes last.
-            weights = [0.5] * len(sizes) if "expand:" not in words else [*[0.5] * (len(sizes) - 1), 1.0]
-            ratio = math.prod((a / b) ** w for a, b, w in zip(sizes, theirs, weights, strict=True))
+            ratio = math.prod((a / b) ** w for a, b, w in zip(sizes, theirs, _weights(words, len(sizes)), strict=True))
             best, least = Entry(entry.mean_ms * ratio, entry.std_ms and entry.std_ms * ratio), distance
     return best
 
 
-_SIZES = re.compile(r"(?<=input:)[0-9x]+|(?<=output:)[0-9x]+|(?<=expand:)[0-9]+")
+_SIZES = re.compile(r"(?<=input:)[0-9x]+|(?<=output:)[0-9x]+|(?<=expand:)[0-9]+|(?<=[( ][NGKCPQ])[0-9]+")
+
+
+def _weights(words: str, count: int) -> list[float]:
+    if "put:" not in words:
+        return [1.0] * count
+    # The expansion comes last.
+    return [0.5] * count if "expand:" not in words else [*[0.5] * (count - 1), 1.0]
 
 
 def _parts(key: str) -> tuple[str, tuple[int, ...]]:
@@ -149,18 +161,26 @@ def read(path: Path | str) -> dict[str, LatencyTable]:
     if not isinstance(data, dict) or not data:
         problem((), "must be a mapping of keys to entries")
         raise DocumentError(problems)
-    by_size = all(_SIZE.fullmatch(str(key)) and isinstance(value, dict) for key, value in data.items())
+    about: dict[str, Any] = {}
+    inside: tuple[str, ...] = ()
+    if data.get("kind") == KIND:
+        about = {key: value for key, value in data.items() if key not in ("kind", "entries")}
+        if not isinstance(data.get("entries"), dict) or not data["entries"]:
+            problem(("entries",) if "entries" in data else (), "entries: must be a mapping of keys to entries")
+            raise DocumentError(problems)
+        data, inside = data["entries"], ("entries",)
+    by_size = not inside and all(_SIZE.fullmatch(str(key)) and isinstance(value, dict) for key, value in data.items())
     tables: dict[str, LatencyTable] = {}
     for size, table in data.items() if by_size else [("", data)]:
         entries = {}
         for key, value in table.items():
-            at = (size, key) if by_size else (key,)
+            at = (size, key) if by_size else (*inside, key)
             entry = _entry(value)
             if isinstance(entry, str):
                 problem(at, entry)
             else:
                 entries[key] = entry
-        tables[str(size)] = LatencyTable(f"{path}" + (f" at {size}" if by_size else ""), entries)
+        tables[str(size)] = LatencyTable(f"{path}" + (f" at {size}" if by_size else ""), entries, about)
     if problems:
         raise DocumentError(problems)
     return tables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ from codesign.files import write_whole
 if TYPE_CHECKING:
     from accelerators.catalog import Hardware
     from accelerators.spatial.architecture import SpatialAccelerator
+    from codesign.devices import Device
 
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -26,7 +28,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 MOST_DIGITS = 18
 
 
-Network = Annotated[str, typer.Argument(help="name from `codesign list networks`, or an .onnx file")]
+Network = Annotated[str, typer.Argument(help="name from `codesign list networks`, an .onnx file, or SPACE:ENCODING")]
 
 
 Seed = Annotated[int, typer.Option(help="seed of the mapper", min=0)]
@@ -97,6 +99,12 @@ def network_of(
     from codesign import networks
 
     settings: dict[str, Any] = numbers_of("--set", options)
+    space, separator, encoding = name.partition(":")
+    if separator and not name.lower().endswith(".onnx"):
+        from codesign.nas import spaces
+
+        found = spaces.load(space, **settings)
+        return found.network(found.parse(encoding), batch=batch or 1)
     if batch is not None:
         settings["batch"] = batch
     if dimensions:
@@ -118,11 +126,11 @@ def numbers_of(option: str, pairs: Iterable[str] | None) -> dict[str, int]:
     return numbers
 
 
-def hardware_of(names: Sequence[str]) -> list[Hardware]:
-    """Hardware of any kind; raises DocumentError for all names at once."""
-    from accelerators import catalog
+def hardware_of(names: Sequence[str], interpolate: bool = False, extrapolate: bool = False) -> list[Hardware | Device]:
+    """Hardware and devices of any kind; raises DocumentError for all names at once."""
+    from codesign import devices
 
-    return _loaded(names, catalog.load)
+    return _loaded(names, functools.partial(devices.load, interpolate=interpolate, extrapolate=extrapolate))
 
 
 def accelerators_of(names: Sequence[str]) -> list[SpatialAccelerator]:

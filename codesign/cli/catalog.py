@@ -83,13 +83,18 @@ def list_things(
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="an accelerator: name from the catalog or .yaml file")]) -> None:
-    """Show an accelerator: what was read, what came from the technology tables, area and leakage."""
+def show(name: Annotated[str, typer.Argument(help="hardware: name from the catalog, or file")]) -> None:
+    """Show hardware: what was read, what came from the technology tables, area and leakage."""
     from accelerators.crossbar.crossbar import Crossbar
     from accelerators.processors.processor import Processor
+    from codesign.devices import LearnedDevice, TableDevice
 
     accelerator = hardware_of([name])[0]
     console = console_of()
+    if isinstance(accelerator, TableDevice | LearnedDevice):
+        for line in accelerator.describe():
+            console.print(line, markup=False, highlight=False)
+        return
     if isinstance(accelerator, Crossbar):
         _show_crossbar(console, accelerator)
         return

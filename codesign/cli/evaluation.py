@@ -37,13 +37,16 @@ from codesign.cli._app import (
 from codesign.reports.tables import layer_table, si, summary_table
 
 if TYPE_CHECKING:
-    from codesign.evaluation import Evaluation
+    from codesign.costs import Evaluation
 
 
 @app.command()
 def evaluate(
     network: Network,
-    on: Annotated[list[str], typer.Option("--on", help="accelerators: names from the catalog or .yaml files")],
+    on: Annotated[
+        list[str],
+        typer.Option("--on", help="hardware: names from the catalog, datasheets, latency tables, predictors (.npz)"),
+    ],
     layers: Annotated[bool, typer.Option("--layers", help="print every layer")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="write everything as JSON")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="write the layers as CSV")] = None,
@@ -58,6 +61,12 @@ def evaluate(
         bool, typer.Option("--together", help="choose the mappings that minimise the EDP of the whole network")
     ] = False,
     workers: Annotated[int, typer.Option(help="processes; they change no result", min=1, max=1024)] = 1,
+    interpolate: Annotated[
+        bool, typer.Option("--interpolate", help="take what a latency table lacks from the nearest entries")
+    ] = False,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="let predictors speak of networks unlike those they know")
+    ] = False,
     fuse: Annotated[bool, typer.Option("--fuse", help="run elementwise layers with their producer")] = False,
     pad: Pad = False,
     bypass: Bypass = False,
@@ -68,7 +77,7 @@ def evaluate(
 ) -> None:
     """Energy, latency, EDP, utilisation and bottleneck of a network on candidate accelerators."""
     graph = network_of(network, batch, options, dimensions, allow_unknown)
-    candidates = hardware_of(on)
+    candidates = hardware_of(on, interpolate, extrapolate)
     if together and (objective != "edp" or mapper):
         raise RefusedError("--together minimises the EDP with the optimal mapper: leave out --objective and --mapper")
     for path in (json_file, csv_file, chart):
@@ -84,6 +93,7 @@ def evaluate(
             image_format(chart)
         except ValueError as error:
             raise RefusedError(str(error)) from None
+    from codesign.costs import MeasuredCost
     from codesign.evaluation import evaluate as run
     from mappers import DEFAULT_EVALUATIONS, SpaceTooLargeError, WorkerDiedError
 
@@ -119,7 +129,8 @@ def evaluate(
             console.print(layer_table(network_cost))
     for network_cost in result.results:
         for problem in network_cost.problems:
-            console.print(f"{network_cost.hardware} cannot run {problem}", markup=False, highlight=False)
+            verb = "has no figure:" if isinstance(network_cost, MeasuredCost) else "cannot run"
+            console.print(f"{network_cost.hardware} {verb} {problem}", markup=False, highlight=False)
     if json_file:
         write(json_file, result.to_json())
     if csv_file:

@@ -6,14 +6,47 @@ In ``ofa`` the expansion is the number of middle channels, in the others the rat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from codesign.networks import NetworkError
+from codesign.networks import Network, NetworkError
 
 Style = Literal["ofa", "proxyless", "nsganet"]
 STYLES: tuple[Style, ...] = ("ofa", "proxyless", "nsganet")
 _CLASSES = 1000
+
+
+def style_of(keys: Iterable[str]) -> Style | None:
+    """How the keys of a table are written; None for operators (and anything else)."""
+    for key in keys:
+        if key.startswith("MBConv-"):
+            return "nsganet"
+        if key.startswith("expanded_conv-"):
+            return "ofa" if "-hs:" in key else "proxyless"
+    return None
+
+
+def parts(network: Network, style: Style) -> list[tuple[str, list[str]]]:
+    """Keys of the parts of a network, and the layers that belong to each.
+
+    Raises NetworkError for a network that is not made of inverted residuals with a published form.
+    """
+    if network.description is None:
+        raise NetworkError(
+            f"{network.name}: has no keys in a table of blocks: it is not one of the networks of inverted residuals "
+            "(ofa_mobilenet_v3, proxylessnas)"
+        )
+    net, size = network.description["net"], network.description["image_size"]
+    prefixes = ["first_conv", *(f"blocks.{i}" for i in range(sum(block is not None for block in net["blocks"])))]
+    prefixes += ["final_expand_layer"] if net["final_expand"] is not None else []
+    prefixes += ["global_avg_pool"] if net["final_expand"] is not None and style != "nsganet" else []
+    prefixes += ["feature_mix_layer", "classifier"]
+    keys = block_keys(net, size, style)
+    names = [layer.name for layer in network]
+    return [
+        (key, [name for name in names if name == prefix or name.startswith(f"{prefix}.")])
+        for key, prefix in zip(keys, prefixes, strict=True)
+    ]
 
 
 def block_keys(net: Mapping[str, Any], resolution: int, style: Style) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import networkx as nx
 
@@ -66,6 +67,7 @@ class Network:
         self.warnings: list[str] = []
         self.inputs: list[Value] = []
         self.trained: dict[str, tuple[int, ...]] = {}
+        self.description: Mapping[str, Any] | None = None
 
     def add(
         self,

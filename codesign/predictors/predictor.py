@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,6 +74,11 @@ class Predictor:
         self.unit = unit
         self.reference = None if reference is None else str(reference)
         self._refer = None if self.reference is None else _estimator(self.reference, unit)
+
+    @property
+    def measurements(self) -> int:
+        """How many measurements it has learnt from, outliers not counted."""
+        return len(self._process.arrays()["y"])
 
     def fit(self, networks: Sequence[Network], measured: Sequence[float]) -> Predictor:
         """Learn from networks and what was measured for each, positive numbers.
@@ -192,7 +197,12 @@ class Predictor:
             )
         return None
 
-    def save(self, path: Path) -> None:
+    @property
+    def error(self) -> float:
+        """Median relative error of the measurements that were learnt from, each predicted by the others."""
+        return float(np.median(np.abs(self._process.left_out_errors() / self._process.arrays()["y"])))
+
+    def save(self, path: Path | BinaryIO) -> None:
         """Write the predictor as an .npz file of plain arrays."""
         about = {
             "version": _VERSION,
@@ -280,6 +290,13 @@ class Process:
 
     def _scaled(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return (x[:, self._used] - self._mean[self._used]) / self._std[self._used]
+
+    def left_out_errors(self) -> NDArray[np.float64]:
+        """Errors of measurements that are left out, in their unit, (n,)."""
+        # Rasmussen and Williams, equation 5.12.
+        variance = 1 / (np.linalg.inv(self._model.L_) ** 2).sum(axis=0)
+        errors: NDArray[np.float64] = self._model.alpha_.ravel() * variance * self._spread
+        return errors
 
     def left_out(self) -> NDArray[np.float64]:
         """Errors of measurements that are left out, each over what the process expects of it, (n,)."""

@@ -28,7 +28,8 @@ from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.mapping import Mapping as LoopNest
 from accelerators.spatial.mapping import MappingError
 from accelerators.spatial.model import evaluate
-from codesign.evaluation import LayerCost, NetworkCost, layer_costs
+from codesign.costs import LayerCost, NetworkCost
+from codesign.evaluation import layer_costs
 from codesign.experiments.ledger import Ledger
 from codesign.experiments.run import BASELINE
 from codesign.experiments.sheet import ExperimentSheet, load_network

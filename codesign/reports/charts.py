@@ -16,7 +16,8 @@ from accelerators.operators import ROLES, Role
 from accelerators.processors.processor import Processor
 from accelerators.processors.roofline import operations
 from accelerators.spatial.architecture import SpatialAccelerator
-from codesign.evaluation import NetworkCost
+from codesign.costs import NetworkCost
+from codesign.devices import Device
 from codesign.reports.comparison import image_format
 
 #: (name, unit, predicted, its standard deviation, measured): arrays of shape (n,).
@@ -61,7 +62,7 @@ class _Roofs(NamedTuple):
     bits: Mapping[Role, int]
 
 
-def _roofs(hardware: Hardware) -> _Roofs | None:
+def _roofs(hardware: Hardware | Device) -> _Roofs | None:
     """What limits hardware; None where that is not known."""
     if isinstance(hardware, Processor):
         memories = [("RAM", hardware.ram_bandwidth_bytes_per_s)]
@@ -76,7 +77,7 @@ def _roofs(hardware: Hardware) -> _Roofs | None:
     return None
 
 
-def roofline_chart(costs: Sequence[tuple[NetworkCost, Hardware]], path: Path) -> None:
+def roofline_chart(costs: Sequence[tuple[NetworkCost, Hardware | Device]], path: Path) -> None:
     """One panel per piece of hardware: roofs of arithmetic and memories, and a dot per layer that computes.
 
     A dot is at the operations per byte that the layer must move at least (every word of its tensors once), and as high

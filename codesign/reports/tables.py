@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from accelerators.costs import Cost
+from codesign.costs import MeasuredCost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from codesign.evaluation import Evaluation, NetworkCost
+    from codesign.costs import Evaluation, NetworkCost
     from codesign.experiments.summary import PointSummary
 
 
@@ -37,17 +38,19 @@ def summary_table(result: Evaluation) -> Table:
         table.add_column(column, justify="right")
     table.add_column("bottleneck")
     for cost in result.results:
-        energy, latency, edp = cost.energy_pj, cost.latency_s, cost.edp_js
-        if energy is None or latency is None or edp is None:
-            table.add_row(cost.hardware, *["-"] * 6, _area(cost.area_mm2), f"{len(cost.problems)} layers cannot run")
+        if cost.problems:
+            many = "entries are missing" if isinstance(cost, MeasuredCost) else "layers cannot run"
+            said = f"{len(cost.problems)} {many}" if cost.layers else "has no figure"
+            table.add_row(cost.hardware, *["-"] * 6, _area(cost.area_mm2), said)
             continue
+        energy, latency, edp = cost.energy_pj, cost.latency_s, cost.edp_js
         table.add_row(
             cost.hardware,
-            f"{energy * 1e-9:.4g}",
-            f"{latency * 1e3:.4g}",
-            f"{edp * 1e6:.4g}",
+            "" if energy is None else f"{energy * 1e-9:.4g}",
+            "" if latency is None else f"{latency * 1e3:.4g}",
+            "" if edp is None else f"{edp * 1e6:.4g}",
             percent(cost.utilisation),
-            f"{energy / cost.macs:.3g}" if cost.macs else "",
+            f"{energy / cost.macs:.3g}" if energy is not None and cost.macs else "",
             "" if cost.runs_per_s is None else f"{cost.runs_per_s:.4g}",
             _area(cost.area_mm2),
             cost.bottleneck or "",
@@ -69,7 +72,9 @@ def layer_table(network_cost: NetworkCost) -> Table:
     table.add_column("bottleneck")
     for layer in network_cost.layers:
         cost = layer.cost
-        if isinstance(cost, Cost):
+        if isinstance(cost, Cost) and layer.timed:
+            figures = ("", f"{cost.latency_s * 1e6:.4g}", "", "", "", "fused" if layer.fused else "")
+        elif isinstance(cost, Cost):
             figures = (
                 f"{cost.energy_pj * 1e-6:.4g}",
                 f"{cost.latency_s * 1e6:.4g}",

@@ -200,7 +200,34 @@ def _build(
         x = b.global_pool(x, "global_avg_pool")
         x = b.conv(x, "feature_mix_layer.conv", K=feature_mix, kernel=1, bias=False, activation=activation)
     b.linear(b.flatten(x), "classifier.linear", K=classes)
+    b.network.description = _describe(stem, blocks, final_expand, feature_mix, resolution)
     return b.network
+
+
+def _describe(
+    stem: int, blocks: Sequence[_Block], final_expand: int | None, feature_mix: int, resolution: int
+) -> dict[str, Any]:
+    """A network as it is published, which :func:`specialized` takes."""
+    written = {kind: name for name, kind in _NAMES_OF_ACTIVATIONS.items()}
+    described = []
+    before = stem
+    for block in blocks:
+        described.append(
+            {
+                "cin": before,
+                "cout": block.channels,
+                "k": block.kernel,
+                "s": block.stride,
+                "e": 1 if block.inner is None else round(block.inner / before),
+                "mid": block.inner,
+                "act": written[block.activation],
+                "se": block.excite,
+                "shortcut": block.shortcut,
+            }
+        )
+        before = block.channels
+    net = {"stem": stem, "final_expand": final_expand, "feature_mix": feature_mix, "blocks": described}
+    return {"image_size": resolution, "net": net}
 
 
 def _inverted_residual(b: Builder, x: Value, name: str, block: _Block) -> Value:

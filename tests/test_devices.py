@@ -1,0 +1,199 @@
+"""Devices known by measurements: tables and predictors beside datasheets, and tables made on this machine."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from accelerators.documents import DocumentError
+from accelerators.processors import lookup
+from accelerators.processors.lookup import Entry, LatencyTable
+from codesign import devices, evaluate, profiling
+from codesign.devices import LearnedDevice, TableDevice, operator_key
+from codesign.nas import spaces
+from codesign.nas.lookup_keys import parts, style_of
+from codesign.nas.spaces import ofa_mobilenet_v3
+from codesign.networks import Network, NetworkError, load
+from codesign.predictors import Predictor
+from codesign.reports.tables import layer_table, summary_table
+
+
+def text_of(table: Table) -> str:
+    console = Console(width=200, file=io.StringIO())
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+QUICK = profiling.Settings(warm_ups=1, repeats=4, threads=1)
+
+
+def table_of(network: Network, ms: float = 0.5) -> LatencyTable:
+    entries = {operator_key(layer): Entry(ms, 0.1 * ms, 10) for layer in network}
+    return LatencyTable("t", entries, {"name": "my_board", "error": "5 % median error"})
+
+
+def ofa(resolution: int = 160) -> Network:
+    return ofa_mobilenet_v3.network([3] * 20, [4] * 20, [2] * 5, resolution=resolution)
+
+
+def test_a_table_stands_beside_datasheets(tmp_path: Path) -> None:
+    network = load("ds_cnn")
+    path = tmp_path / "t.json"
+    path.write_text(table_of(network).to_json())
+    result = evaluate(network, [path, "raspberry_pi_4", "eyeriss"])
+    cost = result["my_board"]
+    layers = len(list(network))
+    assert cost.latency_s == pytest.approx(layers * 0.5e-3)
+    assert (cost.energy_pj, cost.edp_js, cost.latency_cycles, cost.utilisation, cost.area_mm2) == (None,) * 5
+    assert cost.quality is not None
+    assert f"sum of {layers} entries" in cost.quality
+    assert "5 % median error" in cost.quality
+    assert sum(record["latency_s"] for record in result.layer_records() if record["hardware"] == "my_board") == (
+        pytest.approx(cost.latency_s)
+    )
+    assert "my_board" in text_of(summary_table(result))
+    assert "500" in text_of(layer_table(cost))
+    record = json.loads(result.to_json())[0]
+    assert record["energy_pj"] is None
+    assert "energy_pj" not in record["layers"][0]
+
+
+def test_missing_entries_name_their_keys_unless_interpolated() -> None:
+    network = load("ds_cnn")
+    table = table_of(network)
+    gone = operator_key(next(iter(network)))
+    short = LatencyTable("t", {key: entry for key, entry in table.entries.items() if key != gone})
+    (cost,) = evaluate(network, TableDevice("d", {"": short})).results
+    assert cost.problems == [f"t: no entry for {gone}"]
+    assert cost.latency_s is None
+    # The same operator at another size stands in for it, in proportion to its bounds.
+    other = gone.replace("K64", "K32")
+    assert other != gone
+    near = LatencyTable("t", {**short.entries, other: Entry(0.25, 0.01, 3)})
+    (cost,) = evaluate(network, TableDevice("d", {"": near}, interpolate=True)).results
+    assert cost.latency_s == pytest.approx(len(list(network)) * 0.5e-3)
+    assert cost.quality is not None
+    assert "1 different entries are interpolated" in cost.quality
+
+
+@pytest.mark.parametrize("style", ["ofa", "nsganet", "proxyless"])
+def test_tables_of_blocks_price_networks_of_inverted_residuals(style: str) -> None:
+    network = ofa()
+    if style == "proxyless":
+        nets = {"stem": 32, "final_expand": None, "feature_mix": 128, "blocks": [
+            {"cin": 32, "cout": 16, "k": 3, "s": 1, "e": 1, "mid": None, "act": "relu6", "se": False},
+            {"cin": 16, "cout": 24, "k": 5, "s": 2, "e": 3, "mid": None, "act": "relu6", "se": False}]}  # fmt: skip
+        network = ofa_mobilenet_v3.specialized(nets, resolution=64)
+    found = parts(network, style)  # type: ignore[arg-type]
+    owned = [name for _, names in found for name in names]
+    assert len(owned) == len(set(owned))
+    missing = {layer.name for layer in network} - set(owned)
+    assert missing <= {"global_avg_pool"}
+    table = LatencyTable("t", {key: Entry(2.0, 0.1, 5) for key, _ in found})
+    assert style_of(table.entries) == style
+    size = str(network.description["image_size"]) if network.description else ""
+    (cost,) = evaluate(network, TableDevice("d", {size: table})).results
+    assert cost.latency_s == pytest.approx(2e-3 * len(found))
+    (none,) = evaluate(network, TableDevice("d", {"999": table})).results
+    assert none.problems == [f"no table for images of {size} (there are tables for 999)"]
+    (none,) = evaluate(load("ds_cnn"), TableDevice("d", {"": table})).results
+    assert "has no keys in a table of blocks" in none.problems[0]
+
+
+def test_the_published_form_is_its_own_inverse() -> None:
+    network = ofa()
+    assert network.description is not None
+    again = ofa_mobilenet_v3.specialized(network.description)
+    assert [layer.operator for layer in again] == [layer.operator for layer in network]
+
+
+def test_predictors_stand_beside_datasheets(tmp_path: Path) -> None:
+    sizes = (96, 112, 128, 144, 160, 192, 224)
+    networks = [load("mobilenet_v2", resolution=size) for size in sizes]
+    measured = [network.macs * 1e-7 for network in networks]
+    Predictor("ms").fit(networks, measured).save(tmp_path / "phone.npz")
+    (cost,) = evaluate(load("mobilenet_v2", resolution=176), tmp_path / "phone.npz").results
+    expected = load("mobilenet_v2", resolution=176).macs * 1e-10
+    assert cost.latency_s == pytest.approx(expected, rel=0.02)
+    assert cost.hardware == "phone"
+    assert cost.quality is not None
+    assert "standard deviation" in cost.quality
+    (cost,) = evaluate(load("resnet18"), tmp_path / "phone.npz").results
+    assert cost.latency_s is None
+    assert "must be from" in cost.problems[0] or "no network that was measured" in cost.problems[0]
+    device = devices.load(tmp_path / "phone.npz", extrapolate=True)
+    assert isinstance(device, LearnedDevice)
+    (cost,) = evaluate(load("mobilenet_v2", resolution=256), device).results
+    assert cost.quality is not None
+    assert "extrapolated" in cost.quality
+    Predictor("mJ").fit(networks, measured).save(tmp_path / "energy.npz")
+    (cost,) = evaluate(load("mobilenet_v2", resolution=176), tmp_path / "energy.npz").results
+    assert cost.latency_s is None
+    assert cost.energy_pj == pytest.approx(expected * 1e12, rel=0.02)
+    assert not cost.problems
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    (tmp_path / "p.npz").write_bytes(b"x")
+    with pytest.raises(DocumentError, match="is no predictor"):
+        devices.load(tmp_path / "p.npz")
+    for content, expected in (
+        ({"kind": "latency_table"}, "entries: must be a mapping"),
+        ({"kind": "latency_table", "entries": {}}, "entries: must be a mapping"),
+        ({"kind": "latency_table", "entries": {"a": {"mean": -1}}}, r"entries.a: mean must be a finite number >= 0"),
+        ({"kind": "latency_table", "entries": {"a": {"mean": 0}}}, r"entries.a: mean must be > 0"),
+    ):
+        (tmp_path / "t.json").write_text(json.dumps(content))
+        with pytest.raises(DocumentError, match=expected):
+            devices.load(tmp_path / "t.json")
+
+
+# --------------------------------------------------------------------------------------------------- this machine
+
+
+def test_a_profile_has_every_operator_of_its_networks() -> None:
+    network = load("ds_cnn")
+    done: list[tuple[int, int]] = []
+    table = profiling.profile([network], QUICK, progress=lambda *step: done.append(step))
+    assert set(table.entries) == {operator_key(layer) for layer in network}
+    assert all(entry.mean_ms > 0 and entry.count and entry.count >= 4 for entry in table.entries.values())
+    assert done[-1] == (2, 2)
+    assert "1 threads" in table.about["device"]
+    assert "median" in table.about["error"]
+
+
+def test_a_profile_of_blocks_is_a_table_in_a_published_style(tmp_path: Path) -> None:
+    network = ofa(128)
+    table = profiling.profile([network], QUICK, style="ofa")
+    assert set(table.entries) == {key for key, _ in parts(network, "ofa")}
+    (tmp_path / "t.json").write_text(table.to_json())
+    (again,) = lookup.read(tmp_path / "t.json").values()
+    assert again.entries == table.entries
+    with pytest.raises(NetworkError, match="no keys in a table of blocks"):
+        profiling.profile([load("ds_cnn")], QUICK, style="ofa")
+
+
+def test_networks_cover_the_operators_of_a_space() -> None:
+    space = spaces.load("nas_bench_201")
+    found = profiling.cover(space)
+    assert len(found) == 10
+    known = {operator_key(layer) for network in found for layer in network}
+    random = np.random.default_rng(99)
+    for code in space.sample(random, 20):
+        assert {operator_key(layer) for layer in space.network(code)} <= known
+    assert len(profiling.cover(spaces.load("ofa_mobilenet_v3"), most=12)) == 12
+
+
+def test_means_without_the_extremes() -> None:
+    times = np.array([1.0] * 8 + [100.0, 0.001])
+    assert profiling.trimmed(times) == (1.0, 0.0)
+    assert profiling.trimmed(np.array([1.0, 2.0, 3.0]))[0] == 2.0
+    with pytest.raises(ValueError, match="repeats must be >= 3"):
+        profiling.Settings(repeats=2)
