@@ -88,6 +88,14 @@ def test_the_python_examples_run(number: int, expected: str, tmp_path: Path) -> 
     assert expected in done.stdout
 
 
+#: Milliseconds of a phone that takes a bit more than it should for large networks.
+_MEASURED = "network,latency_ms\n" + "".join(
+    f"{name},{ms}\n"
+    for name, ms in (
+        ("mobilenet_v2", 41), ("mnasnet1_0", 42.5), ("mobilenet_v3_large", 33), ("resnet18", 150), ("squeezenet1_0", 61),
+        ("efficientnet_b0", 55), ("ds_cnn", 1.1),
+    )
+)  # fmt: skip
 _COMMANDS = [
     line.split("#")[0].strip() for block in _blocks("") for line in block.splitlines() if line.startswith("codesign ")
 ]
@@ -107,6 +115,14 @@ def test_commands_run(command: str, tmp_path: Path) -> None:
     if command.startswith("codesign cost"):
         (saved,) = (other for other in _COMMANDS if "--save mapping.yaml" in other)
         assert _run(saved, tmp_path).returncode == 0
+    (tmp_path / "measured.csv").write_text(_MEASURED)
+    if "this_cpu.json" in command and "profile" not in command:
+        assert _run("codesign profile mobilenet_v2 --repeats 3 --threads 1", tmp_path).returncode == 0
+    if "phone.npz" in command and "learn" not in command:
+        (learnt,) = (other for other in _COMMANDS if "learn" in other)
+        assert _run(learnt, tmp_path).returncode == 0
+    if "profile" in command:
+        command += " --most 2 --repeats 3 --threads 1"
     done = _run(command, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout
