@@ -92,8 +92,8 @@ def test_the_python_examples_run(number: int, expected: str, tmp_path: Path) -> 
 _MEASURED = "network,latency_ms\n" + "".join(
     f"{name},{ms}\n"
     for name, ms in (
-        ("mobilenet_v2", 41), ("mnasnet1_0", 42.5), ("mobilenet_v3_large", 33), ("resnet18", 150), ("squeezenet1_0", 61),
-        ("efficientnet_b0", 55), ("ds_cnn", 1.1),
+        ("mobilenet_v2", 41), ("mnasnet1_0", 42.5), ("mobilenet_v3_large", 33), ("resnet18", 150),
+        ("squeezenet1_0", 61), ("efficientnet_b0", 55), ("ds_cnn", 1.1),
     )
 )  # fmt: skip
 _COMMANDS = [
