@@ -39,6 +39,8 @@ UNITS = ("ms", "mJ")
 _MARGIN = 0.1
 #: Measurements that are more standard deviations off than this, if left out, are outliers.
 _MOST_SIGMAS = 4.5
+#: Measurements with which ways to look at networks are compared: more make the choice no better, and take long.
+_MOST_TRIED = 100
 #: Counts are used where there are at most so many different operators per measurement.
 _MOST_OPERATORS = 3
 _Counts = dict[str, Counter[Operator]]
@@ -108,16 +110,19 @@ class Predictor:
             raise ValueError(f"measurements must differ (got {len(values)} times {values[0]:g})")
         self._vocabulary = Vocabulary.of(counts)
         best, seen = None, set()
-        for form in self._forms(len(values), references is not None):
+        tried = np.linspace(0, len(values) - 1, min(len(values), _MOST_TRIED)).astype(int)
+        for form in self._forms(len(tried), references is not None):
             matrix = self._matrix(counts, form, references)
             if matrix.tobytes() in seen:
                 continue
             seen.add(matrix.tobytes())
-            model = Process(matrix, values)
+            model = Process(matrix[tried], values[tried])
             if best is None or model.evidence > best[1].evidence:
                 best = form, model
         assert best is not None
         self.form, process = best
+        if len(tried) < len(values):
+            process = Process(self._matrix(counts, self.form, references), values)
         wild = np.abs(process.left_out()) > _MOST_SIGMAS
         self.outliers = tuple(int(i) for i in np.nonzero(wild)[0])
         if self.outliers and len(values) - len(self.outliers) >= LEAST_MEASUREMENTS:
