@@ -110,7 +110,9 @@ class Predictor:
             raise ValueError(f"measurements must differ (got {len(values)} times {values[0]:g})")
         self._vocabulary = Vocabulary.of(counts)
         best, seen = None, set()
-        tried = np.linspace(0, len(values) - 1, min(len(values), _MOST_TRIED)).astype(int)
+        # Spread over what was measured, the least and the most included.
+        spread = np.linspace(0, len(values) - 1, min(len(values), _MOST_TRIED)).astype(int)
+        tried = np.sort(np.argsort(values, kind="stable")[spread])
         for form in self._forms(len(tried), references is not None):
             matrix = self._matrix(counts, form, references)
             if matrix.tobytes() in seen:
