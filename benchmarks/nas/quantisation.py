@@ -95,7 +95,7 @@ def networks() -> list[tuple[str, str, Network, Callable[[], Digits]]]:
     for index in alive:
         cell = nas_bench_201.network(cells[index], resolution=8, channels=12, cells_per_stage=1, input_channels=1)
         found.append((f"cell {index}", "nas_bench_201", cell, lambda: digits(1, 8)))
-    for space, i in (("ofa", 0), ("ofa", 1), ("fbnet", 0), ("ofa", 2), ("ofa", 3), ("fbnet", 1)):
+    for space, i in (("ofa", 0), ("ofa", 1), ("fbnet", 0), ("ofa", 2), ("ofa", 3)):
         if space == "ofa":
             kernels = rng.choice(ofa_mobilenet_v3.KERNELS, ofa_mobilenet_v3.SLOTS).tolist()
             expansions = rng.choice(ofa_mobilenet_v3.EXPANSIONS, ofa_mobilenet_v3.SLOTS).tolist()

@@ -269,7 +269,8 @@ def test_the_table_is_that_of_the_networks_of_the_benchmark():
         assert has_depthwise(network) == (space != "nas_bench_201")
         losses = np.array(entry["loss"])
         assert losses.shape == (len(document["bits"]),) * 2
-        assert (entry["accuracy"] - losses >= 0).all() and abs(losses[-1, -1]) < 0.2
+        assert (entry["accuracy"] - losses >= 0).all()
+        assert abs(losses[-1, -1]) <= 3 * 100 / 599  # 16 bits turn three images at most
 
 
 @pytest.mark.slow

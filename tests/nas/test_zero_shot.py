@@ -241,6 +241,21 @@ def test_a_dead_cell_has_a_reason_and_no_number():
     assert all(math.isfinite(value) for result in results.values() for value in result.values)
 
 
+def test_zen_of_a_cell_with_dead_operators():
+    """Behind zeros a batch has no variance; the running average is that of the beginning."""
+    cell = "|none~0|+|none~0|nor_conv_3x3~1|+|nor_conv_1x1~0|skip_connect~1|avg_pool_3x3~2|"
+    network = nas_bench_201.network(cell, channels=4, cells_per_stage=1, resolution=8)
+    alive = nas_bench_201.network(cell.replace("nor_conv_3x3", "none"), channels=4, cells_per_stage=1, resolution=8)
+    module, data = _case(network, batch=4)
+    other = to_torch(alive, seed=0).train()
+    state = module.state_dict()
+    other.load_state_dict({key: state[key] for key in other.state_dict()})
+    of_batch = Zen(redraw=False, batch_variance=True)
+    assert of_batch(module, data) == pytest.approx(of_batch(other, data), abs=1e-5)
+    dead = 3 * math.log(0.9)  # log sqrt(0.81) of a normalisation in each cell
+    assert Zen(redraw=False)(module, data) == pytest.approx(Zen(redraw=False)(other, data) + dead, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     "network, name, reason",
     [

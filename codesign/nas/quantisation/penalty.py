@@ -1,6 +1,6 @@
 """What few bits cost in accuracy, from a table that was measured on small networks.
 
-Ten small members of NAS-Bench-201 and of the MobileNetV3 and FBNet spaces were trained on scikit-learn's digits and
+Nine small members of NAS-Bench-201 and of the MobileNetV3 and FBNet spaces were trained on scikit-learn's digits and
 really quantised (:mod:`codesign.nas.quantisation.fake`, ``benchmarks/nas/quantisation.py``). What they lost is a guide
 to which widths are harmless, not a prediction for a network on ImageNet: the standard deviation says how far off the
 estimate was for networks that it had not seen, on the same task.
@@ -22,8 +22,8 @@ from codesign.networks.graph import Network
 
 _Floats = NDArray[np.float64]
 
-#: Errors on networks that were left out, by how large the estimate was: so many of the nearest make a deviation.
-_NEAREST = 60
+#: Estimates that are about as large: within this part of each other, or so many points; and at least so many of them.
+_SIMILAR, _SIMILAR_POINTS, _LEAST = 0.2, 0.5, 20
 
 
 class Bits(NamedTuple):
@@ -97,8 +97,9 @@ class _Table:
         return _interpolated(self.widths, self.losses, weights, activations)
 
     def deviation(self, points: float) -> float:
-        nearest = np.argsort(np.abs(self.estimates - points), kind="stable")[:_NEAREST]
-        return float(np.sqrt(np.mean(self.errors[nearest] ** 2)))
+        distance = np.abs(self.estimates - points)
+        similar = distance <= max(_SIMILAR_POINTS, _SIMILAR * points, np.sort(distance)[_LEAST - 1])
+        return float(np.sqrt(np.mean(self.errors[similar] ** 2)))
 
 
 @functools.cache

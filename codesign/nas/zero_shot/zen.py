@@ -22,7 +22,8 @@ class Zen:
     between repeats, so 1 and 32 repeats give different scores: compare only such with the same number.
 
     With ``batch_variance`` the L2 norm, as in the paper, and the biased variance of the batch x itself instead of the
-    moving average: independent of repeats. With ``redraw`` off, the weights that the module has.
+    moving average: independent of repeats; dead operators do not count. With ``redraw`` off, the weights that the
+    module has.
     """
 
     repeats: int = 1
@@ -52,18 +53,21 @@ class Zen:
                     moved = tuple(x if e is None else x + self.gamma * e for x, e in zip(inputs, noise, strict=True))
                     difference = (features(module, inputs) - features(module, moved)).flatten(1)
                     distance = difference.norm(dim=1) if self.batch_variance else difference.abs().sum(1)
-                    variances = list(seen.values()) if self.batch_variance else [_running_variance(n) for n in norms]
-                    terms = [distance.mean(), *(variance.mean().sqrt() for variance in variances)]
-                    if not all(0 < float(term) < math.inf for term in terms):
-                        raise NoScoreError("features do not depend on the input" if not terms[0] else "a variance of 0")
-                    scores.append(sum(math.log(float(term)) for term in terms))
+                    # Dead operators normalise nothing but zeros, which have a running variance, but none of the batch.
+                    variances = [v for v in seen.values() if v.any()] if self.batch_variance else map(_running, norms)
+                    terms = [float(distance.mean()), *(float(variance.mean().sqrt()) for variance in variances)]
+                    if terms[0] == 0:
+                        raise NoScoreError("features do not depend on the input")
+                    if not all(map(math.isfinite, terms)):
+                        raise NoScoreError("features overflow single precision")
+                    scores.append(sum(map(math.log, terms)))
         finally:
             for hook in hooks:
                 hook.remove()
         return sum(scores) / len(scores)
 
 
-def _running_variance(norm: nn.BatchNorm2d) -> Tensor:
+def _running(norm: nn.BatchNorm2d) -> Tensor:
     assert norm.running_var is not None
     return norm.running_var
 
