@@ -11,6 +11,8 @@ COMMANDS = (
     "benchmarks.validation.systolic",
     "benchmarks.validation.eyeriss",
     "benchmarks.validation.lut",
+    "benchmarks.nas.ofa",
+    "benchmarks.nas.nb201",
     "benchmarks.mappers.optima",
     "benchmarks.mappers.proofs",
     "benchmarks.mappers.quality",
