@@ -14,6 +14,8 @@ COMMANDS = (
     "benchmarks.validation.lut",
     "benchmarks.nas.zeroshot",
     "benchmarks.validation.devices",
+    "benchmarks.nas.ofa",
+    "benchmarks.nas.nb201",
     "benchmarks.mappers.optima",
     "benchmarks.mappers.proofs",
     "benchmarks.mappers.quality",

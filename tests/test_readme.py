@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from accelerators import catalog
@@ -15,6 +16,7 @@ from accelerators.operators import conv2d
 from accelerators.spatial import constraint_files
 from codesign import evaluate
 from codesign.experiments.sheet import Experiment
+from codesign.nas.spaces import staged
 from mappers import MapResult, map_operator
 
 _ROOT = Path(__file__).parent.parent
@@ -25,7 +27,7 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", _README, re.MULTILINE | re.DOTALL)
 
 
-_DATASHEET, _CONSTRAINTS, _MAPPING, _PINS, _PROCESSOR, _CROSSBAR = _blocks("yaml")
+_DATASHEET, _CONSTRAINTS, _MAPPING, _PINS, _PROCESSOR, _CROSSBAR, _SPACE = _blocks("yaml")
 
 
 def test_the_datasheet_is_valid_and_runs() -> None:
@@ -78,9 +80,15 @@ def test_the_crossbar_runs(tmp_path: Path) -> None:
     assert "SRAM-AIMC fit" in done.stdout
 
 
+def test_the_space_of_networks_is_counted_and_built() -> None:
+    space = staged.from_text(_SPACE)
+    assert space.size == len(set(space.codes())) == 3 * 2 * (4 + 4**2 + 4**3) * (1 + 2 * 2 * 2 * 2)
+    assert space.network(space.sample(np.random.default_rng(0), 1)[0]).macs > 0
+
+
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [(0, "'hardware': 'nvdla_256'"), (1, "True"), (3, "51.1"), (4, "[0.9"), (5, "naswot")],
+    [(0, "'hardware': 'nvdla_256'"), (1, "True"), (3, "51.1"), (4, "[0.9"), (5, "naswot"), (6, "nas_bench_201: op")],
 )
 def test_the_python_examples_run(number: int, expected: str, tmp_path: Path) -> None:
     text = _blocks("python")[number]

@@ -9,9 +9,10 @@ common subexpressions (TorchScript, ONNX Runtime, the converter of LiteRT).
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from accelerators.costs import Infeasible
-from accelerators.operators import Operator, normalization
+from accelerators.operators import normalization
 from accelerators.processors.processor import Processor, Runtime
 from accelerators.processors.roofline import Step
 from codesign.networks.graph import Fusion, Network
@@ -22,17 +23,18 @@ _ZERO = "zero"
 def duplicates(network: Network, runtime: Runtime) -> dict[str, str]:
     """Layers that compute what an earlier one does, and that one; none for a runtime that does not look for them.
 
-    Such layers have no trained values, and equal operators on the same operands.
+    Such layers have no trained values, and equal operators on the same operands (and the same kind of pooling).
     """
     found: dict[str, str] = {}
     if not runtime.merges_duplicates:
         return found
-    first: dict[tuple[Operator, tuple[tuple[str, tuple[str, ...]], ...]], str] = {}
+    first: dict[tuple[Any, ...], str] = {}
     for name, node in network.graph.nodes.items():
         operands = {tensor: tuple(found.get(s, s) for s in sources) for tensor, sources in node["operands"].items()}
         if node["parameters"] or not all(operands.values()):
             continue
-        earlier = first.setdefault((node["operator"], tuple(sorted(operands.items()))), name)
+        kind = getattr(node["computation"], "kind", None)
+        earlier = first.setdefault((node["operator"], kind, tuple(sorted(operands.items()))), name)
         if earlier != name:
             found[name] = earlier
     return found

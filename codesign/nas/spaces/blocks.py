@@ -114,7 +114,7 @@ def _joined(b: Builder, x: Value, y: Value, name: str, block: Block) -> Value:
     if block.shortcut == "none" or x.shape[0] != y.shape[0]:
         return y
     if block.shortcut == "pool":
-        x = b.pool(x, f"{name}.shortcut", kernel=3, stride=block.stride, padding=1)
+        x = b.pool(x, f"{name}.shortcut", kernel=3, stride=block.stride, padding=1, kind="average")
     return b.add(f"{name}.add", y, x) if x.shape == y.shape else y
 
 

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from codesign.nas.spaces._base import Code, Gene, Space
 from codesign.networks import Builder, Network, NetworkError
 from codesign.networks.builder import Value
+from codesign.networks.computation import Pooling
 
 #: Operators; "none", which only the search itself uses, is none of a final cell.
 OPS = (
@@ -149,7 +150,8 @@ def _operate(b: Builder, x: Value, name: str, op: str, stride: int) -> Value:
     if op == "skip_connect":
         return x if stride == 1 else _halve(b, x, name, x.shape[0])
     if op.endswith("pool_3x3"):
-        return b.pool(x, name, kernel=3, stride=stride, padding=1)
+        kind: Pooling = "max" if op.startswith("max") else "average"
+        return b.pool(x, name, kernel=3, stride=stride, padding=1, kind=kind)
     kernel, dilation = int(op[-1]), 2 if op.startswith("dil") else 1
     padding = dilation * (kernel - 1) // 2
     for repetition in range(1 if dilation > 1 else 2):

@@ -74,7 +74,7 @@ def network(
         x = b.add("input_stem.1.add", y, x)
     stem = divisible(_STEM * widths[1])
     x = b.conv(x, "input_stem.2.conv", K=stem, kernel=3, padding=1, bn=True, activation="relu")
-    x = b.pool(x, "max_pooling", kernel=3, stride=2, padding=1)
+    x = b.pool(x, "max_pooling", kernel=3, stride=2, padding=1, kind="max")
     slot = 0
     for stage, slots in enumerate(SLOTS):
         channels = divisible(_CHANNELS[stage] * widths[2 + stage])
@@ -112,7 +112,7 @@ def _bottleneck(b: Builder, x: Value, name: str, middle: int, channels: int, str
     y = b.conv(y, f"{name}.conv3.conv", K=channels, kernel=1, bn=True)
     if stride > 1 or x.shape[0] != channels:
         if stride > 1:
-            x = b.pool(x, f"{name}.downsample.avg_pool", kernel=stride, stride=stride, ceil=True)
+            x = b.pool(x, f"{name}.downsample.avg_pool", kernel=stride, stride=stride, ceil=True, kind="average")
         x = b.conv(x, f"{name}.downsample.conv", K=channels, kernel=1, bn=True)
     return b.activation(b.add(f"{name}.add", y, x), f"{name}.final_act", "relu")
 

@@ -1,6 +1,6 @@
 """ProxylessNAS' space (Cai, Zhu, Han, ICLR 2019), and the one that once-for-all's supernet of this shape has.
 
-Six units of inverted residuals with ReLU6, of 24, 40, 80, 96, 192 and 320 channels at width 1; five of four blocks, and
+Six units of inverted residuals with ReLU6, by default of 24, 40, 80, 96, 192 and 320 channels; five of four blocks, and
 a last one of one. In ProxylessNAS every block has one of six operators, or none ("zero") where a shortcut can stand for
 it, which is anywhere but at the start of a unit. In once-for-all a unit runs its first 2..4 blocks.
 
@@ -15,7 +15,7 @@ from typing import Any
 from codesign.nas.spaces._base import Gene, Space
 from codesign.nas.spaces._genes import count, positive
 from codesign.nas.spaces.ofa_mobilenet_v3 import SEARCHED_SIZES, divisible, size_gene, specialized
-from codesign.networks import Network
+from codesign.networks import Network, NetworkError
 
 #: Operators of a block of ProxylessNAS: expansion ratio and kernel size.
 OPERATORS = ("e3_k3", "e3_k5", "e3_k7", "e6_k3", "e6_k5", "e6_k7")
@@ -29,7 +29,8 @@ EXPANSIONS = (3, 4, 6)
 DEPTHS = (2, 3, 4)
 
 _STEM, _FIRST, _LAST = 32, 16, 1280
-_CHANNELS = (24, 40, 80, 96, 192, 320)
+#: Channels of the units where nothing else is said (the authors' search); their mobile network begins with 32.
+CHANNELS = (24, 40, 80, 96, 192, 320)
 _STRIDES = (2, 2, 2, 1, 2, 1)
 
 #: Kernel size and expansion ratio of a block, None for none.
@@ -37,12 +38,12 @@ _Block = tuple[int, int] | None
 
 
 def _network(
-    name: str, blocks: Sequence[_Block], width: float, resolution: int, classes: int, batch: int
+    name: str, blocks: Sequence[_Block], units: Sequence[int], width: float, resolution: int, classes: int, batch: int
 ) -> Network:  # fmt: skip
     stem, before = divisible(_STEM * width), divisible(_FIRST * width)
     written: list[dict[str, Any] | None] = [_written(stem, before, 3, 1, 1)]
     slot = 0
-    for channels, slots, stride in zip(_CHANNELS, SLOTS, _STRIDES, strict=True):
+    for channels, slots, stride in zip(units, SLOTS, _STRIDES, strict=True):
         after = divisible(channels * width)
         for i, block in enumerate(blocks[slot : slot + slots]):
             if block is None:
@@ -71,7 +72,17 @@ class ProxylessNas(Space):
 
     name = "proxylessnas"
 
-    def __init__(self, *, width: float = 1.0, resolution: int = 224, classes: int = 1000):
+    def __init__(
+        self,
+        *,
+        channels: Sequence[int] = CHANNELS,
+        width: float = 1.0,
+        resolution: int = 224,
+        classes: int = 1000,
+    ):
+        if len(channels) != len(SLOTS):
+            raise NetworkError(f"{self.name}: channels must have {len(SLOTS)} values (got {len(channels)})")
+        self.channels = tuple(count(f"{self.name}: channels", value) for value in channels)
         self.width = positive(f"{self.name}: width", width)
         self.resolution = count(f"{self.name}: resolution", resolution)
         self.classes = count(f"{self.name}: classes", classes)
@@ -83,7 +94,7 @@ class ProxylessNas(Space):
 
     def _build(self, values: dict[str, Any], batch: int) -> Network:
         blocks = [None if op == ZERO else (int(op[4]), int(op[1])) for op in values["blocks"]]
-        return _network(self.name, blocks, self.width, self.resolution, self.classes, batch)
+        return _network(self.name, blocks, self.channels, self.width, self.resolution, self.classes, batch)
 
 
 class OfaProxylessNas(Space):
@@ -113,4 +124,4 @@ class OfaProxylessNas(Space):
             None if kernel is None else (kernel, expansion)
             for kernel, expansion in zip(values["ks"], values["e"], strict=True)
         ]
-        return _network(self.name, blocks, self.width, values["r"], self.classes, batch)
+        return _network(self.name, blocks, CHANNELS, self.width, values["r"], self.classes, batch)

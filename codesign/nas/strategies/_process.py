@@ -19,7 +19,7 @@ Matrix = NDArray[np.float64]
 _LENGTHS, _NOISES = np.geomspace(0.2, 3.2, 9), np.geomspace(1e-3, 0.5, 7)
 _LENGTH_PRIOR, _NOISE_PRIOR = (np.log(0.6), 1.0), (np.log(0.02), 1.5)
 #: Observations from which both are learnt: the latest.
-_MOST_FITTED = 300
+MOST_FITTED = 300
 
 
 class Kernel(NamedTuple):
@@ -32,7 +32,7 @@ class Kernel(NamedTuple):
 
 def fit(x: Matrix, y: Matrix) -> Kernel:
     """The likeliest kernel on a grid, for features (n, f) and standardised values (n,)."""
-    x, y = x[-_MOST_FITTED:], y[-_MOST_FITTED:]
+    x, y = x[-MOST_FITTED:], y[-MOST_FITTED:]
     squared = _squared_distances(x, x)
     apart = squared[np.triu_indices(len(x), 1)]
     median = float(np.sqrt(np.median(apart[apart > 1e-9]))) if (apart > 1e-9).any() else 1.0

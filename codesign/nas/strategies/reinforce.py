@@ -32,7 +32,7 @@ class Reinforce(Strategy):
         population: int = 10,
         seed: Seed = 0,
         admits: Admits | None = None,
-        rate: float = 0.1,
+        rate: float = 0.3,
     ):
         super().__init__(space, population=population, seed=seed, admits=admits)
         if not rate > 0:

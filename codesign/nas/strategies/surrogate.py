@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from codesign.nas.spaces import Codes, Space
 from codesign.nas.strategies._base import Admits, Strategy
-from codesign.nas.strategies._process import Matrix, Posterior, fit
+from codesign.nas.strategies._process import MOST_FITTED, Matrix, Posterior, fit
 from codesign.search._base import Seed, fingerprint
 from codesign.search.pareto import crowded_ranks
 
@@ -39,7 +39,7 @@ _OPTIMISM, _CLOSELY = 2.0, 1_000
 _WORST = 0.75
 #: Generations grow with what is known: one more network per so many.
 _GROWTH = 40
-#: The kernel is learnt anew when there are this many times as many observations.
+#: The kernel is learnt anew when there are this many times as many observations, up to those that it is learnt from.
 _REFIT = 1.3
 
 
@@ -79,7 +79,7 @@ class Surrogate(Strategy):
         if len(self._codes) < self.population:
             return self._sampled(self.population - len(self._codes))
         pool = self._candidates()
-        blocked = np.array([key in self._known or key in self._open for key in pool.keys])
+        blocked = pool.contains(self._known | self._open)
         if blocked.all():
             return self._sampled(1)
         count = min(max(1, len(self._codes) // _GROWTH), int((~blocked).sum()))
@@ -193,7 +193,7 @@ class _Pool:
 
     def __init__(self, codes: Codes, space: Space, costs: Costs | None):
         self.codes = codes
-        self.keys = _keys(codes)
+        self._rows = {key: i for i, key in enumerate(_keys(codes))}
         self.features = space.features(codes)
         self.costs = None if costs is None else np.asarray(costs(codes), np.float64).reshape(len(codes), -1)
         if self.costs is not None and not np.isfinite(self.costs).all():
@@ -201,10 +201,17 @@ class _Pool:
         self._posterior: Posterior | None = None
         self._fitted = 0
 
+    def contains(self, keys: set[bytes]) -> NDArray[np.bool_]:
+        """(N,) which candidates are among some networks."""
+        found = np.zeros(len(self.codes), np.bool_)
+        found[[self._rows[key] for key in keys if key in self._rows]] = True
+        return found
+
     def expectation(self, features: Matrix, values: Matrix) -> tuple[Matrix, Matrix]:
         """Mean and standard deviation (N,) after observations; those of earlier calls come first and are the same."""
-        if self._posterior is None or len(values) >= _REFIT * self._fitted:
-            self._posterior, self._fitted = Posterior(fit(features, values), self.features), len(values)
+        fitted = min(len(values), MOST_FITTED)
+        if self._posterior is None or fitted >= _REFIT * self._fitted:
+            self._posterior, self._fitted = Posterior(fit(features, values), self.features), fitted
         self._posterior.add(features[self._posterior.count :])
         return self._posterior.moments(values)
 
