@@ -152,12 +152,15 @@ def _compare(table: Table, limits: Limits, seeds: int) -> int:
     candidates["published code"] = others["published code"].architecture
     for depth in (1, 2, 3):
         candidates[f"ResNet-{6 * depth + 2}"] = resnet(depth, found.parameters)
-    rows, month = [], {}
+    rows = []
+    month: dict[str, float] = {}
+    error: dict[str, float] = {}
     for name, architecture in candidates.items():
         trained = [measure(architecture, seed=_SEED + seed, split="test") for seed in range(seeds)]
         accuracy = np.array([result.mean() for result in trained])
         avm = np.array([result.avm for result in trained])
         month[name] = accuracy[:, -1].mean()
+        error[name] = accuracy[:, -1].std(ddof=1) / np.sqrt(seeds) if seeds > 1 else np.nan
         deviation = np.mean([result.std()[2] for result in trained])
         rows.append(
             (
@@ -172,7 +175,8 @@ def _compare(table: Table, limits: Limits, seeds: int) -> int:
     best = max((name for name in month if name.startswith("ResNet")), key=lambda name: month[name])
     gain = month["AnalogNAS"] - month[best]
     header = ("network", "parameters", "after a day", "deviation", f"after a month ({seeds} trainings)", "AVM")
-    figures = f"analognas: after a month {100 * gain:+.1f} points against the best ResNet of its size, {best}"
+    off = f"{100 * gain:+.1f} +- {100 * np.hypot(error['AnalogNAS'], error[best]):.1f}"
+    figures = f"analognas: after a month {off} points (standard error) against the best ResNet of its size, {best}"
     return report(header, rows, [], figures, passed=bool(gain > 0))
 
 

@@ -102,6 +102,11 @@ def test_surrogates_never_predict_less_scatter_than_they_saw():
     predicted = surrogate.predict([Architecture(4, (MainBlock(3, "B", 2, 3),) * 3), Architecture(12, (MainBlock(1),))])
     assert predicted.std.min() >= labels.std.min()
     assert all(values.shape == (2,) for values in predicted)
+    # Far beyond what was seen, predictions are possible still.
+    wild = surrogate.predict([Architecture(500, (MainBlock(9, "A", 9, 99),) * 5)])
+    assert 0 <= wild.accuracy[0] <= 1
+    with pytest.raises(ValueError, match=r"accuracies must be in 0..1, and their deviations >= 0"):
+        surrogate.fit(features, labels._replace(accuracy=100 * labels.accuracy))
 
 
 def test_published_tables_are_read():
