@@ -127,7 +127,7 @@ def test_noise_of_training_has_its_strength():
     layer.weight_noise = 0.1
     weights, scale = layer._noisy()
     for row, part in enumerate((weights - layer.weight).split(200, dim=1)):
-        sigma = 0.1 * float(layer.weight[:, 200 * row : 200 * row + 200].abs().max())
+        sigma = 0.1 * float(layer.weight.detach()[:, 200 * row : 200 * row + 200].abs().max())
         assert float(scale[row, 0]) == pytest.approx(sigma / 0.1)
         # Five standard errors of a deviation from 100,000 draws.
         assert float(part.std()) == pytest.approx(sigma, rel=5 / np.sqrt(2 * part.numel()))
