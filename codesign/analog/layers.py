@@ -8,7 +8,7 @@ A layer is in one of three states:
 * otherwise: the weights as they are, behind the converters.
 
 Bias, batch normalisation, activations and the sums over tile rows are digital; all runs on the CPU. With ideal devices
-and converters all three compute, bit for bit, what the digital layer computes.
+and converters all three compute, bit for bit in single precision, what the digital layer computes.
 """
 
 from __future__ import annotations

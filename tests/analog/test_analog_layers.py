@@ -126,7 +126,7 @@ def test_noise_of_training_has_its_strength():
     layer = to_analog(nn.Linear(400, 500), Gaussian(), IDEAL, Tile(200, 512)).train()
     layer.weight_noise = 0.1
     weights, scale = layer._noisy()
-    for row, part in enumerate((weights - layer.weight).split(200, dim=1)):
+    for row, part in enumerate((weights - layer.weight).detach().split(200, dim=1)):
         sigma = 0.1 * float(layer.weight.detach()[:, 200 * row : 200 * row + 200].abs().max())
         assert float(scale[row, 0]) == pytest.approx(sigma / 0.1)
         # Five standard errors of a deviation from 100,000 draws.

@@ -124,6 +124,8 @@ def test_inputs_may_be_given(write):
         (0, lambda d: d["rows"][0]["t"].update({"1y": {}}), r"rows\[0\]: t: '1y' must be one of times_s"),
         (0, lambda d: d["times_s"].update({"1s": -1}), r"time after programming must be >= 0 s \(got -1.0\)"),
         (0, lambda d: d.update(n_samples_per_g=1), r"n_samples_per_g must be >= 2 \(got 1\)"),
+        (0, lambda d: d["rows"][0]["prog"].update(q05_50_95=3), r"prog: q05_50_95 must be three numbers \(got 3\)"),
+        (1, lambda d: d["results"][3]["t"].update({"1s": {"rel_fro_err_mean": 0}}), r"must be > 0 with noise"),
         (1, lambda d: d.update(recipe="none"), r"recipe must say how W and X are drawn \(got 'none'\)"),
         (1, lambda d: d["X_first_2_rows"][0].__setitem__(0, 9.0), r"X_first_2_rows is not what the recipe draws"),
         (1, lambda d: d["W"].pop(), r"recipe draws W as \[32, 64\], but W is \[31, 64\]"),
