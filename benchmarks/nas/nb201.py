@@ -11,7 +11,7 @@ Hypervolume: accuracy above 85, 60 or 30 % (CIFAR-10, CIFAR-100, ImageNet16-120)
 linear axes; the ratio is to the true front's. Regret: points of accuracy below the best cell. Three protocols: searches
 may ask for the 200-epoch test accuracy, by which they are judged ("published": as published figures do); the same for
 accuracy "alone"; and the "honest" one, which asks for validation accuracy after 12 epochs, and is judged by the test
-accuracy of the front that it delivers. Targets are those of the first.
+accuracy of the front that it delivers. Targets are for the first: see benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -34,14 +34,19 @@ from codesign.nas.accuracy.table import Oracle, nas_bench_201_accuracies
 DEFAULT = Path(__file__).parent / "data" / "nb201_hardware.npz"
 MARKS = (100, 200, 500, 1000)
 _BEST = "surrogate"
-_ARMS = (_BEST, BLIND, "nsga2", "regularised_evolution", "random")
+_OTHERS = ("nsga2", "regularised_evolution", "random")
+_ARMS = (_BEST, BLIND, *_OTHERS)
 _HONEST_ARMS = (_BEST, "nsga2", "random")
 _ALONE_ARMS = (_BEST, "regularised_evolution", "ofa_evolution", "reinforce", "random")
 _PROTOCOLS = ("published", "alone", "honest")
-#: Least mean ratio of hypervolumes of the best strategy, by queries; for one cost more is asked.
-_TARGETS = {100: 0.97, 500: 0.985}
-_HIGHER = {"eyeriss_cifar10 EDP": {100: 0.985, 500: 0.996}}
-#: Queries after which the best cell must be known, in the median.
+#: Least mean ratio of hypervolumes of the best strategy, by cost and queries. With other costs it must not be below
+#: any other strategy.
+_TARGETS = {
+    "eyeriss_cifar10 EDP": {100: 0.985, 500: 0.996},
+    "help_raspi4 latency": {100: 0.97, 500: 0.985},
+}
+#: The cost with which the best cell must be known, in the median, and after how many queries.
+_NO_REGRET_COST = "eyeriss_cifar10 EDP"
 _NO_REGRET = 200
 
 Runs = Sequence[NDArray[np.int64]]
@@ -109,12 +114,17 @@ def _missed(
         runs = found.get((column.name, "test_200", _BEST))
         if runs is None:
             continue
-        for mark, least in _HIGHER.get(column.name, _TARGETS).items():
-            ratio = float(np.mean(_ratios(runs, column, mark)))
-            if mark in marks and ratio < least:
-                yield f"{column.name}: {_BEST} reaches {ratio:.4f} of the front after {mark} queries (target {least})"
+        ratios = {mark: float(np.mean(_ratios(runs, column, mark))) for mark in marks}
+        for mark, least in _TARGETS.get(column.name, {}).items():
+            if ratios.get(mark, 1.0) < least:
+                yield f"{column.name}: {_BEST} has {ratios[mark]:.4f} after {mark} queries (target {least})"
+        for other in _OTHERS if column.name not in _TARGETS else ():
+            for mark in marks:
+                theirs = float(np.mean(_ratios(found[column.name, "test_200", other], column, mark)))
+                if ratios[mark] < theirs:
+                    yield f"{column.name}: {_BEST} has {ratios[mark]:.4f} after {mark} queries, {other} {theirs:.4f}"
         regret = float(np.median(_regrets(runs, column.data_set, _NO_REGRET)))
-        if column.name in _HIGHER and _NO_REGRET in marks and regret > 0:
+        if column.name == _NO_REGRET_COST and _NO_REGRET in marks and regret > 0:
             yield f"{column.name}: {_BEST} misses {regret:.2f} points after {_NO_REGRET} queries (target 0)"
 
 
