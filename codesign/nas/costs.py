@@ -1,0 +1,133 @@
+"""What networks of a space cost on one piece of hardware, each distinct operator priced once.
+
+Networks of a space are made of the same blocks: after some hundred networks a new one brings a few new operators, or
+none. So a search that tries a thousand networks on an accelerator maps a few thousand operators, not a hundred
+thousand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from accelerators.catalog import Hardware
+from accelerators.costs import Infeasible
+from accelerators.operators import Operator
+from accelerators.spatial.architecture import SpatialAccelerator
+from accelerators.spatial.streaming import stream
+from codesign.devices import Device
+from codesign.evaluation import evaluate
+from codesign.nas.spaces import Code, Space
+from codesign.networks import Network
+from mappers import MapResult, map_operator
+
+#: Columns of what :meth:`NetworkCosts.costs` gives.
+COLUMNS = ("energy_pj", "latency_s", "edp_js")
+
+#: An operator, and the words that it reads besides where it runs with its producer (None: by itself).
+_Work = tuple[Operator, int | None]
+
+
+@dataclass
+class Works:
+    """What networks of a space are made of; to be shared by the costs on many accelerators."""
+
+    space: Space
+    fuse: bool = False
+    batch: int = 1
+    #: Every operator has a number: that is faster to look up than the operator.
+    works: list[_Work] = field(default_factory=list)
+    _numbers: dict[_Work, int] = field(default_factory=dict)
+    _networks: dict[Code, tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
+
+    def of(self, code: Code) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of a network's operators, and how often it runs each, (k,) both."""
+        found = self._networks.get(code)
+        if found is None:
+            network = self.space.network(code, batch=self.batch)
+            fused = network.fusable() if self.fuse else {}
+            counts: Counter[int] = Counter()
+            for layer in network:
+                work = layer.operator, fused[layer.name].reads if layer.name in fused else None
+                number = self._numbers.setdefault(work, len(self.works))
+                if number == len(self.works):
+                    self.works.append(work)
+                counts[number] += 1
+            found = np.array(list(counts)), np.array(list(counts.values()))
+            self._networks[code] = found
+        return found
+
+
+class NetworkCosts:
+    """Costs of networks of a space on one piece of hardware; ``settings`` go to :func:`mappers.map_operator`.
+
+    ``mapped`` has the mappings that were found, ``reasons`` why networks cannot run, by code.
+    """
+
+    def __init__(self, works: Works, hardware: Hardware | Device, **settings: Any):
+        self.works = works
+        self.hardware = hardware
+        self.settings = settings
+        self.mapped: dict[Operator, MapResult] = {}
+        self.reasons: dict[Code, str] = {}
+        # By number: energy and latency, or why there is none.
+        self._priced: dict[int, tuple[float, float] | Infeasible] = {}
+        self._whole: dict[Code, tuple[float, float]] = {}
+
+    def costs(self, codes: ArrayLike) -> NDArray[np.float64]:
+        """(n, 3) energy in pJ, latency in seconds, EDP in joule-seconds; infinite for networks that cannot run.
+
+        NaN stands for what hardware does not say: the energy of a device with a latency table. Raises NetworkError for
+        what is no network of the space.
+        """
+        found = []
+        for row in self.works.space.check_all(codes):
+            code = tuple(row.tolist())
+            if code not in self._whole:
+                self._whole[code] = self._spatial(code) if self._is_spatial else self._other(code)
+            energy_pj, latency_s = self._whole[code]
+            found.append((energy_pj, latency_s, energy_pj * 1e-12 * latency_s))
+        return np.array(found).reshape(-1, len(COLUMNS))
+
+    @property
+    def _is_spatial(self) -> bool:
+        return isinstance(self.hardware, SpatialAccelerator)
+
+    def _spatial(self, code: Code) -> tuple[float, float]:
+        energy_pj = latency_s = 0.0
+        for number, times in zip(*(part.tolist() for part in self.works.of(code)), strict=True):
+            if number not in self._priced:
+                self._priced[number] = self._price(*self.works.works[number])
+            price = self._priced[number]
+            if isinstance(price, Infeasible):
+                self.reasons[code] = f"{self.works.works[number][0]}: {price.message}"
+                return math.inf, math.inf
+            energy_pj += times * price[0]
+            latency_s += times * price[1]
+        return energy_pj, latency_s
+
+    def _price(self, operator: Operator, reads: int | None) -> tuple[float, float] | Infeasible:
+        assert isinstance(self.hardware, SpatialAccelerator)
+        if operator.passes:
+            cost = stream(self.hardware, operator) if reads is None else stream(self.hardware, operator, reads)
+        else:
+            result = map_operator(self.hardware, operator, **self.settings)
+            if isinstance(result, Infeasible):
+                return result
+            self.mapped[operator] = result
+            cost = result.cost
+        return cost if isinstance(cost, Infeasible) else (cost.energy_pj, cost.latency_s)
+
+    def _other(self, code: Code) -> tuple[float, float]:
+        network: Network = self.works.space.network(code, batch=self.works.batch)
+        (cost,) = evaluate(network, self.hardware, fuse=self.works.fuse).results
+        if cost.problems:
+            self.reasons[code] = cost.problems[0]
+            return math.inf, math.inf
+        energy_pj = math.nan if cost.energy_pj is None else cost.energy_pj
+        return energy_pj, math.nan if cost.latency_s is None else cost.latency_s

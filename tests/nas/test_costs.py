@@ -1,0 +1,70 @@
+"""Costs of networks of a space: what the evaluation of each gives, with every operator priced once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from accelerators import catalog
+from accelerators.processors.lookup import Entry, LatencyTable
+from codesign.devices import TableDevice, operator_key
+from codesign.evaluation import evaluate
+from codesign.nas import costs, spaces
+from codesign.nas.costs import NetworkCosts, Works
+from codesign.networks import NetworkError
+
+SPACE = spaces.load("nas_bench_201")
+CODES = SPACE.sample(np.random.default_rng(4), 6)
+
+
+@pytest.mark.parametrize("hardware", ["eyeriss", "raspberry_pi_4", "pcm_256"])
+@pytest.mark.parametrize("fuse", [False, True])
+def test_they_are_those_of_the_evaluation(hardware: str, fuse: bool) -> None:
+    found = NetworkCosts(Works(SPACE, fuse), catalog.load(hardware)).costs(CODES)
+    for code, row in zip(CODES, found, strict=True):
+        (cost,) = evaluate(SPACE.network(code), hardware, fuse=fuse).results
+        assert row == pytest.approx([cost.energy_pj, cost.latency_s, cost.edp_js], rel=1e-12)
+
+
+def test_operators_are_mapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    mapper = costs.map_operator
+
+    def counting(accelerator, operator, **settings):  # type: ignore[no-untyped-def]
+        asked.append(operator)
+        return mapper(accelerator, operator, **settings)
+
+    monkeypatch.setattr(costs, "map_operator", counting)
+    works = Works(SPACE)
+    prices = NetworkCosts(works, catalog.load("eyeriss"))
+    first = prices.costs(CODES)
+    assert len(asked) == len(set(asked)) == len(prices.mapped)
+    assert (prices.costs(CODES[::-1]) == first[::-1]).all()
+    assert len(asked) == len(prices.mapped)
+    # Another accelerator knows the networks, and nothing of the prices.
+    known = len(works.works)
+    NetworkCosts(works, catalog.load("nvdla_256")).costs(CODES)
+    assert len(works.works) == known
+    assert len(asked) == 2 * len(prices.mapped)
+
+
+def test_what_cannot_run_is_infinite_and_says_why() -> None:
+    small = catalog.load("arduino_uno")
+    prices = NetworkCosts(Works(SPACE), small)
+    assert np.isinf(prices.costs(CODES[:2])).all()
+    reason = prices.reasons[tuple(CODES[0].tolist())]
+    assert "weights" in reason or "bytes" in reason
+    with pytest.raises(NetworkError, match="a code must have 6 integers"):
+        prices.costs([[1, 2, 3]])
+
+
+def test_what_a_device_does_not_say_is_no_number() -> None:
+    keys = {operator_key(layer) for code in CODES for layer in SPACE.network(code)}
+    device = TableDevice("d", {"": LatencyTable("t", {key: Entry(1.0) for key in keys})})
+    found = NetworkCosts(Works(SPACE), device).costs(CODES)
+    layers = [len(list(SPACE.network(code))) for code in CODES]
+    assert found[:, 1] == pytest.approx(np.array(layers) * 1e-3)
+    assert np.isnan(found[:, [0, 2]]).all()
+    assert replace(device, interpolate=True) != device
