@@ -25,7 +25,12 @@ def _begin(parent: int) -> None:
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that start fresh (no copies of this one's state and threads)."""
+    """Processes that start fresh (no copies of this one's state and threads), each with one thread for arithmetic.
+
+    Linear algebra and PyTorch would otherwise use all cores in every one of them, and wait for each other.
+    """
+    # Read by the libraries when a process loads them; what this one has loaded does not change.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     return ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
     )

@@ -227,10 +227,6 @@ def _scores(job: _Job) -> _Scores:
     held = order[len(order) * 9 // 10 :]
     perceptron = None
     if job.features is not None:
-        import torch
-
-        # One process per core is busy already.
-        torch.set_num_threads(1)
         train = order[: len(order) * 8 // 10]
         model = mlp.train(job.features[train], values[train], input_scale=_HAT_INPUTS, output_scale=job.output_scale)
         perceptron = float(np.sqrt(np.mean((model.predict(job.features[held]) - values[held]) ** 2)))
