@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _MOST_LINES = 40
@@ -82,7 +83,7 @@ def report(
     for position, title in enumerate(header):
         table.add_column(title, justify="left" if position == 0 else "right")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(escape(str(cell)) for cell in row))
     console.print(table)
     for line in failures[:_MOST_LINES]:
         console.print(line, markup=False)

@@ -112,8 +112,8 @@ class NetworkCost:
 
     @property
     def macs(self) -> int:
-        """MACs of the network."""
-        return sum(layer.operator.macs for layer in self.layers)
+        """MACs of the layers that are executed."""
+        return sum(layer.operator.macs for layer in self.layers if not layer.dropped)
 
     @property
     def utilisation(self) -> float | None:

@@ -136,12 +136,13 @@ def profile(
                 errors.append(table.latency(keys).latency_ms / (network_s(network, settings)[0] * 1e3) - 1)
         if progress:
             progress(len(networks) + len(check), len(networks) + len(check))
+    median = float(np.median(np.abs(errors))) if errors else None
     about["error"] = (
         f"{np.median(np.abs(errors)):.1%} median, {np.max(np.abs(errors)):.1%} largest error on {len(errors)} networks"
         if errors
         else "error unknown: no network to check has all of its operators in the table"
     )
-    return LatencyTable(name, entries, about)
+    return LatencyTable(name, entries, about, median)
 
 
 def network_s(network: Network, settings: Settings) -> tuple[float, float]:

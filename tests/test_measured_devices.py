@@ -18,7 +18,7 @@ from codesign import devices, evaluate, profiling
 from codesign.devices import LearnedDevice, TableDevice, operator_key
 from codesign.nas import spaces
 from codesign.nas.lookup_keys import parts, style_of
-from codesign.nas.spaces import ofa_mobilenet_v3
+from codesign.nas.spaces import nas_bench_201, ofa_mobilenet_v3
 from codesign.networks import Network, NetworkError, load
 from codesign.predictors import Predictor
 from codesign.reports.tables import layer_table, summary_table
@@ -149,6 +149,11 @@ def test_bad_files(tmp_path: Path) -> None:
         ({"kind": "latency_table", "entries": {}}, "entries: must be a mapping"),
         ({"kind": "latency_table", "entries": {"a": {"mean": -1}}}, r"entries.a: mean must be a finite number >= 0"),
         ({"kind": "latency_table", "entries": {"a": {"mean": 0}}}, r"entries.a: mean must be > 0"),
+        ({"kind": "latency_table", "unit": "s", "entries": {"a": {"mean": 1}}}, r"unit: must be ms \(got 's'\)"),
+        ({"kind": "latency_table", "name": "[b]", "entries": {"a": {"mean": 1}}}, r"name: must be letters, digits"),
+        ({"kind": "latency_table", "error": None, "entries": {"a": {"mean": 1}}}, r"error: must be text in one line"),
+        ({"a": {"mean": 10**400}}, r"mean must be a finite number >= 0, at most 1e\+12 \(got an integer of 1329 bits"),
+        ({"a": {"mean": 1, "std": 1e300}}, r"std must be a finite number >= 0, at most 1e\+12"),
     ):
         (tmp_path / "t.json").write_text(json.dumps(content))
         with pytest.raises(DocumentError, match=expected):
@@ -197,3 +202,34 @@ def test_means_without_the_extremes() -> None:
     assert profiling.trimmed(np.array([1.0, 2.0, 3.0]))[0] == 2.0
     with pytest.raises(ValueError, match="repeats must be >= 3"):
         profiling.Settings(repeats=2)
+
+
+@pytest.mark.parametrize(
+    ("known", "wanted", "ratio"),
+    [
+        ("pool(K1280 R7 S7)", "pool(K1280 R6 S6)", 36 / 49),
+        ("conv2d(K16 C3 P32 Q32 R3 S3)+bn", "conv2d(N4 K16 C3 P32 Q32 R3 S3)+bn", 4.0),
+        ("depthwise(G144 P28 Q28 R3 S3 stride2)", "depthwise(G144 P28 Q28 R5 S5 stride2)", 25 / 9),
+        ("relu(N100)", "relu(N50)", 0.5),
+        ("conv2d(K16 C3)", "matmul(K16 C3)", None),
+        ("conv2d(K16 C3 stride2)", "conv2d(K16 C3)", None),
+        ("Conv-input:xx-output:x", "Conv-input:xx-output:4", None),
+    ],
+)
+def test_the_nearest_operator_is_scaled(known: str, wanted: str, ratio: float | None) -> None:
+    found = lookup.nearest({known: Entry(2.0, 0.1)}, wanted)
+    assert (found and found.mean_ms) == (ratio and pytest.approx(2 * ratio))
+
+
+def test_another_kernel_is_taken_last() -> None:
+    entries = {"conv2d(K16 C16 R5 S5)": Entry(9.0), "conv2d(K128 C128 R3 S3)": Entry(64.0)}
+    found = lookup.nearest(entries, "conv2d(K16 C16 R3 S3)")
+    assert found is not None
+    assert found.mean_ms == pytest.approx(1.0)
+
+
+def test_dropped_operators_do_no_work() -> None:
+    cell = "|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_1x1~2|"
+    (cost,) = evaluate(nas_bench_201.network(cell), "raspberry_pi_4").results
+    assert cost.utilisation is not None
+    assert 0 <= cost.utilisation <= 1

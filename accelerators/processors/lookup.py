@@ -9,13 +9,14 @@ or JSON; and several such tables in one file, by the size of the image. A table 
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from accelerators.documents import DocumentError, parse, read_text
 from accelerators.suggestions import did_you_mean
@@ -23,8 +24,11 @@ from accelerators.suggestions import did_you_mean
 #: The ``kind`` of a file with a head.
 KIND = "latency_table"
 _FIELDS = {"count", "mean", "std", "var"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 _SIZE = re.compile(r"[0-9]{1,5}")
 _MOST_MISSING = 20
+#: Of any number in a table.
+_MOST = 1e12
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class LatencyTable:
     entries: Mapping[str, Entry]
     #: Where it comes from, as its file says.
     about: Mapping[str, Any] = field(default_factory=dict)
+    #: Median relative error on networks, of a table that was just made.
+    error: float | None = field(default=None, compare=False)
 
     def latency(self, keys: Sequence[str], interpolate: bool = False) -> Estimate:
         """The sum over blocks, one after another.
@@ -106,39 +112,68 @@ def _record(entry: Entry) -> dict[str, Any]:
 
 
 def nearest(entries: Mapping[str, Entry], key: str) -> Entry | None:
-    """What a block takes that differs from blocks of a table in its sizes only: the nearest one's, scaled.
+    """What a block or operator takes that differs from those of a table in its sizes only: the nearest one's, scaled.
 
-    Sizes are the numbers of a key. Blocks of a kind have equal text between them, kernel, stride and flags included.
-    The nearest has the least distance of the sizes' logarithms. Time goes with the geometric mean of input and output
-    words, and with the expansion; that of an operator with the product of its bounds.
+    Blocks of a kind have equal text between their sizes, kernel, stride and flags included; time goes with the
+    geometric mean of input and output words, and with the expansion. Operators of a kind have equal strides; time goes
+    with the product of the bounds, and another kernel is farther away than another size. The nearest has the least
+    distance of the sizes' logarithms.
     """
-    words, sizes = _parts(key)
+    wanted = _parts(key)
     best, least = None, math.inf
     for known, entry in entries.items():
-        their_words, theirs = _parts(known)
-        if their_words != words:
+        theirs = _parts(known)
+        if theirs.words != wanted.words:
             continue
-        distance = sum(abs(math.log(a / b)) for a, b in zip(sizes, theirs, strict=True))
+        pairs = list(zip(wanted.sizes, theirs.sizes, strict=True))
+        distance = sum(weight * abs(math.log(a / b)) for (a, b), weight in zip(pairs, wanted.distances, strict=True))
         if distance < least:
-            ratio = math.prod((a / b) ** w for a, b, w in zip(sizes, theirs, _weights(words, len(sizes)), strict=True))
+            ratio = math.prod((a / b) ** power for (a, b), power in zip(pairs, wanted.powers, strict=True))
             best, least = Entry(entry.mean_ms * ratio, entry.std_ms and entry.std_ms * ratio), distance
     return best
 
 
-_SIZES = re.compile(r"(?<=input:)[0-9x]+|(?<=output:)[0-9x]+|(?<=expand:)[0-9]+|(?<=[( ][NGKCPQ])[0-9]+")
+class _Parts(NamedTuple):
+    """A key: what does not change, the sizes, how they count in a distance, and how time goes with them."""
+
+    words: str
+    sizes: tuple[int, ...]
+    distances: tuple[float, ...]
+    powers: tuple[float, ...]
 
 
-def _weights(words: str, count: int) -> list[float]:
-    if "put:" not in words:
-        return [1.0] * count
-    # The expansion comes last.
-    return [0.5] * count if "expand:" not in words else [*[0.5] * (count - 1), 1.0]
+_OPERATOR = re.compile(r"(?P<kind>\w+)\((?P<words>[^()]*)\)(?P<rest>.*)")
+_BOUND = re.compile(r"([NGKCPQRS])([0-9]{1,12})")
+_DIMS = "NGKCPQRS"
+#: Kernels of another size are taken where there is no other choice.
+_KERNEL_DISTANCE = 10.0
+_SIZES = re.compile(
+    r"(?<=input:)[0-9]{1,9}(?:x[0-9]{1,9})*|(?<=output:)[0-9]{1,9}(?:x[0-9]{1,9})*|(?<=expand:)[0-9]{1,9}"
+)
 
 
-def _parts(key: str) -> tuple[str, tuple[int, ...]]:
-    sizes = [int(n) for found in _SIZES.findall(key) for n in found.split("x")]
+@functools.lru_cache(maxsize=65536)
+def _parts(key: str) -> _Parts:
+    operator = _OPERATOR.fullmatch(key)
+    if operator:
+        words = operator["words"].split()
+        bounds = {found[1]: int(found[2]) for word in words if (found := _BOUND.fullmatch(word))}
+        others = " ".join(word for word in words if not _BOUND.fullmatch(word))
+        distances = tuple(_KERNEL_DISTANCE if dim in "RS" else 1.0 for dim in _DIMS)
+        sizes = tuple(max(1, bounds.get(dim, 1)) for dim in _DIMS)
+        return _Parts(f"{operator['kind']}({others}){operator['rest']}", sizes, distances, (1.0,) * len(_DIMS))
+    sizes = tuple(max(1, int(n)) for found in _SIZES.findall(key) for n in found.split("x"))
     shape = _SIZES.sub(lambda match: "x".join("#" for _ in match[0].split("x")), key)
-    return shape, tuple(max(1, size) for size in sizes)
+    powers = (0.5,) * len(sizes)
+    if "expand:" in shape and sizes:
+        # The expansion comes last.
+        powers = (*powers[:-1], 1.0)
+    return _Parts(shape, sizes, (1.0,) * len(sizes), powers)
+
+
+def is_name(text: str) -> bool:
+    """Whether a device may be called so."""
+    return bool(_NAME.fullmatch(text))
 
 
 def read(path: Path | str) -> dict[str, LatencyTable]:
@@ -165,6 +200,15 @@ def read(path: Path | str) -> dict[str, LatencyTable]:
     inside: tuple[str, ...] = ()
     if data.get("kind") == KIND:
         about = {key: value for key, value in data.items() if key not in ("kind", "entries")}
+        for key, value in about.items():
+            if not isinstance(value, str) or not value.isprintable() or len(value) > 1000:
+                problem((key,), f"must be text in one line (got {_short(value)[:80]})")
+        if about.get("unit", "ms") != "ms":
+            problem(("unit",), f"must be ms (got {about['unit']!r})")
+        if not _NAME.fullmatch(str(about.get("name", "table"))):
+            problem(("name",), f"must be letters, digits and _ . + - (got {about['name']!r})")
+        if problems:
+            raise DocumentError(problems)
         if not isinstance(data.get("entries"), dict) or not data["entries"]:
             problem(("entries",) if "entries" in data else (), "entries: must be a mapping of keys to entries")
             raise DocumentError(problems)
@@ -191,8 +235,9 @@ def _entry(value: Any) -> Entry | str:
     if not isinstance(value, dict) or "mean" not in value or set(value) - _FIELDS:
         return f"must be a mapping with mean and maybe {', '.join(sorted(_FIELDS - {'mean'}))}"
     for key, number in value.items():
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number) or number < 0:
-            return f"{key} must be a finite number >= 0 (got {number!r})"
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= _MOST:
+            most = f", at most {_MOST:g}" if isinstance(number, int | float) and number > _MOST else ""
+            return f"{key} must be a finite number >= 0{most} (got {_short(number)})"
     if not value["mean"] > 0:
         return f"mean must be > 0 milliseconds (got {value['mean']!r})"
     std = value.get("std", math.sqrt(value["var"]) if "var" in value else None)
@@ -200,13 +245,20 @@ def _entry(value: Any) -> Entry | str:
     return Entry(float(value["mean"]), None if std is None else float(std), None if count is None else int(count))
 
 
+def _short(value: Any) -> str:
+    # Python itself refuses to print integers of many digits.
+    large = isinstance(value, int) and abs(value) > 10**30
+    return f"an integer of {value.bit_length()} bits" if large else repr(value)
+
+
 def _json(text: str, name: str) -> Any:
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in found]
-        for i, key in enumerate(keys):
-            if key in keys[:i] and len(keys) < 50_000:
-                raise DocumentError([f"{name}: {key}: duplicate key"])
-        return dict(found)
+        unique: dict[str, Any] = {}
+        for key, value in found:
+            if key in unique:
+                raise DocumentError([f"{name}: {key if key.isprintable() else repr(key)}: duplicate key"])
+            unique[key] = value
+        return unique
 
     try:
         return json.loads(text, object_pairs_hook=pairs)
@@ -214,3 +266,5 @@ def _json(text: str, name: str) -> Any:
         raise DocumentError([f"{name}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}"]) from None
     except RecursionError:
         raise DocumentError([f"{name}: not valid JSON: nested too deep"]) from None
+    except ValueError as error:
+        raise DocumentError([f"{name}: not valid JSON: {str(error).partition(';')[0]}"]) from None

@@ -26,9 +26,11 @@ from accelerators import catalog
 from accelerators.processors.processor import Processor
 from benchmarks._common import BadInputError, report
 from benchmarks.validation._measured import CHUNK, LEAST_NETWORKS, Measurement, sampled, space_of
+from codesign.costs import NetworkCost
 from codesign.evaluation import on_processor
 from codesign.predictors import Predictor, Vocabulary, mlp
 from codesign.predictors.features import VIEWS, operator_counts
+from codesign.reports.comparison import image_format
 
 _REPEATS, _NETWORKS = 3, 2000
 #: Mean rank correlation that predictors must reach on NAS-Bench-201, by measurements.
@@ -78,6 +80,15 @@ def learned(
 ) -> int:
     """Learn and score; returns the exit code. ``networks`` of every measurement are looked at (2,000)."""
     scored = [each for each in measurements if not each.computed]
+    if not scored:
+        raise BadInputError(f"{path}: nothing that was measured: all values are computed")
+    if plot is not None:
+        try:
+            image_format(plot)
+        except ValueError as error:
+            raise BadInputError(str(error)) from None
+        if not plot.absolute().parent.is_dir() or plot.is_dir():
+            raise BadInputError(f"{plot}: cannot be written: there must be a folder, and no folder of this name")
     for each in scored:
         if len(each.rows) < samples + LEAST_NETWORKS:
             least = samples + LEAST_NETWORKS
@@ -110,7 +121,10 @@ def learned(
         jobs.append(_Job([counts[i] for i in at], references, features, scale, each.values[chosen], samples))
     found: list[_Scores] = []
     with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
-        found += progress.track(pool.map(_scores, jobs), total=len(jobs), description="predictors")
+        try:
+            found += progress.track(pool.map(_scores, jobs), total=len(jobs), description="predictors")
+        except ValueError as error:
+            raise BadInputError(f"{path}: {error}") from None
     if plot is not None:
         _plot(plot, scored, found)
     return _report(space, samples, scored, found)
@@ -123,6 +137,8 @@ def _report(space: str, samples: int, measurements: Sequence[Measurement], found
         least, most = _targets(each, samples) if space == "nb201" else (None, None)
         wanted = [f">= {least}"] if least is not None else []
         wanted += [f"error <= {most:.0%}"] if most is not None else []
+        if not rank >= -1:
+            failures.append(f"{each.key}: no rank: all predictions, or all other measurements, are the same")
         if least is not None and rank < least:
             failures.append(f"{each.key}: {rank:.3f}, must be at least {least}; the ceiling is {scores.ceiling:.3f}")
         if most is not None and error > most:
@@ -141,7 +157,7 @@ def _report(space: str, samples: int, measurements: Sequence[Measurement], found
     mean = float(np.mean([np.median(scores.ranks) for scores in found]))
     # One device is judged by what is wanted of it, not by the mean over many.
     target = _LEAST_MEAN.get(samples) if space == "nb201" and len(found) > 1 else None
-    if target is not None and mean < target:
+    if target is not None and not mean >= target:
         failures.append(f"mean {mean:.3f}, must be at least {target}")
     header = (
         "measurement",
@@ -153,9 +169,16 @@ def _report(space: str, samples: int, measurements: Sequence[Measurement], found
         "learnt from",
     )
     shown = [i for i in range(len(header)) if any(line[i] for line in lines)]
-    figures = f"predictors on {space}, {samples} measurements: mean Spearman {mean:.3f} of {len(found)} measurements"
+    text = f"predictors on {space}, {samples} measurements: mean Spearman {mean:.3f} of {len(found)} measurements"
     columns = tuple(header[i] for i in shown)
-    return report(columns, [tuple(line[i] for i in shown) for line in lines], failures, figures, not failures)
+    return report(columns, [tuple(line[i] for i in shown) for line in lines], failures, text, not failures)
+
+
+def figures(cost: NetworkCost) -> tuple[float, float]:
+    """Milliseconds and millijoules; raises BadInputError for a network that the hardware cannot run."""
+    if cost.latency_s is None or cost.energy_pj is None:
+        raise BadInputError(f"{cost.hardware} cannot run {cost.network}: {cost.problems[0]}")
+    return cost.latency_s * 1e3, cost.energy_pj * 1e-9
 
 
 def _targets(measurement: Measurement, samples: int) -> tuple[float | None, float | None]:
@@ -202,18 +225,17 @@ def _counted(arguments: tuple[Path, str, list[tuple[str, int]], list[int]]) -> t
                 for operator, count in found.items():
                     total[view][operator] += count * times
         counts.append(total)
-        figures = []
+        of_row = []
         for name, batch in wanted:
             processor = hardware[name]
             assert isinstance(processor, Processor)
             latency_ms = energy_mj = 0.0
             for network, times in networks.parts(row, batch):
-                cost = on_processor(network, processor)
-                assert cost.latency_s is not None and cost.energy_pj is not None, cost.problems
-                latency_ms += times * cost.latency_s * 1e3
-                energy_mj += times * cost.energy_pj * 1e-9
-            figures.append((latency_ms, energy_mj))
-        said.append(figures)
+                ms, mj = figures(on_processor(network, processor))
+                latency_ms += times * ms
+                energy_mj += times * mj
+            of_row.append((latency_ms, energy_mj))
+        said.append(of_row)
     return counts, said
 
 

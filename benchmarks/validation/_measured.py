@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from accelerators import catalog
 from benchmarks._common import BadInputError
+from codesign.files import read_arrays
 from codesign.nas.spaces import fbnet, hat, nas_bench_201, ofa_mobilenet_v3
 from codesign.networks import Network, NetworkError
 
 LEAST_NETWORKS = 5
+#: Of milliseconds and millijoules.
+_LEAST, _MOST = 1e-9, 1e12
 #: Networks that a worker does at once.
 CHUNK = 64
 _LARGEST_BATCH = 4096
@@ -95,10 +98,9 @@ def read(path: Path, space: str, only: str | None) -> tuple[Space, list[Measurem
     differ, values that are no positive numbers.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            data = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise BadInputError(f"{path}: cannot be read as an .npz file without pickles: {error}") from None
+        data = read_arrays(path)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
     if space == _HAT:
         networks, found = _read_hat(path, data, only)
     else:
@@ -134,9 +136,12 @@ def _measurements(path: Path, data: Mapping[str, Any], space: Space, only: str |
         if len(array) != space.count:
             raise BadInputError(f"{path}: {key}: must have {space.count} values, one per network (got {len(array)})")
         values = array.astype(np.float64)
-        bad = np.nonzero(~(np.isfinite(values) & (values > 0)))[0]
+        bad = np.nonzero(~((values > _LEAST) & (values < _MOST)))[0]
         if len(bad):
-            raise BadInputError(f"{path}: {key}[{bad[0]}]: must be a number > 0 (got {values[bad[0]]:g})")
+            rule = "must be a number > 0" if not values[bad[0]] > 0 else f"must be from {_LEAST:g} to {_MOST:g}"
+            raise BadInputError(f"{path}: {key}[{bad[0]}]: {rule} (got {values[bad[0]]:g})")
+        if np.ptp(values) == 0:
+            raise BadInputError(f"{path}: {key}: values must differ (got {values[0]:g} for all networks)")
         prefix = next((source for source in _SOURCES if key.startswith(source)), "")
         rows = space.measured_rows.get(prefix, np.arange(space.count))
         if len(rows) < LEAST_NETWORKS:
@@ -153,7 +158,9 @@ def _measurements(path: Path, data: Mapping[str, Any], space: Space, only: str |
         yield Measurement(key, hardware, batch, energy, rows, values[rows], computed)
 
 
-def _codes(path: Path, data: Mapping[str, Any], key: str, width: int | None) -> NDArray[np.int64]:
+def _codes(
+    path: Path, data: Mapping[str, Any], key: str, width: int | None, choices: Sequence[int]
+) -> NDArray[np.int64]:
     if key not in data:
         raise BadInputError(f"{path}: {key} is missing: the networks")
     array = np.asarray(data[key])
@@ -162,12 +169,17 @@ def _codes(path: Path, data: Mapping[str, Any], key: str, width: int | None) -> 
         raise BadInputError(f"{path}: {key}: must be integers of shape {shape} (got {array.shape} of {array.dtype})")
     if len(array) < LEAST_NETWORKS:
         raise BadInputError(f"{path}: {key}: must have at least {LEAST_NETWORKS} networks (got {len(array)})")
+    bad = np.argwhere(~np.isin(array, choices))
+    if len(bad):
+        listed = ", ".join(map(str, choices)) if len(choices) < 10 else f"from {choices[0]} to {choices[-1]}"
+        place = "".join(f"[{i}]" for i in bad[0])
+        raise BadInputError(f"{path}: {key}{place}: must be {listed} (got {array[tuple(bad[0])]})")
     return array.astype(np.int64)
 
 
 def _nb201(path: Path, data: Mapping[str, Any]) -> Space:
-    codes = _codes(path, data, "arch", 6) if "arch" in data else nas_bench_201.cells()
-    sizes = {len(array) for key, array in data.items() if _SUFFIX.fullmatch(key)}
+    codes = _codes(path, data, "arch", 6, range(len(nas_bench_201.OPS))) if "arch" in data else nas_bench_201.cells()
+    sizes = {len(array) for key, array in data.items() if _SUFFIX.fullmatch(key) and array.ndim}
     if "arch" not in data and sizes - {len(codes)}:
         raise BadInputError(f"{path}: arch is missing: without it values must be those of all {len(codes)} cells")
     whole = "arch" not in data
@@ -181,13 +193,18 @@ def _nb201(path: Path, data: Mapping[str, Any]) -> Space:
 
 
 def _fbnet(path: Path, data: Mapping[str, Any]) -> Space:
-    codes = _codes(path, data, "arch", 22)
+    codes = _codes(path, data, "arch", 22, range(len(fbnet.BLOCKS)))
     return Space(len(codes), lambda row, batch: [(fbnet.network(codes[row].tolist(), batch=batch), 1)], {})
 
 
 def _ofa(path: Path, data: Mapping[str, Any]) -> Space:
-    kernels, expansions = _codes(path, data, "ks", 20), _codes(path, data, "e", 20)
-    depths, sizes = _codes(path, data, "d", 5), _codes(path, data, "r", None)
+    # Slots that a depth leaves out may hold a zero.
+    kernels = _codes(path, data, "ks", 20, (0, *ofa_mobilenet_v3.KERNELS))
+    expansions = _codes(path, data, "e", 20, (0, *ofa_mobilenet_v3.EXPANSIONS))
+    depths, sizes = _codes(path, data, "d", 5, ofa_mobilenet_v3.DEPTHS), _codes(path, data, "r", None, range(32, 513))
+    for key, array in (("e", expansions), ("d", depths), ("r", sizes)):
+        if len(array) != len(kernels):
+            raise BadInputError(f"{path}: {key}: must have {len(kernels)} networks, as ks has (got {len(array)})")
 
     def parts(row: int, batch: int) -> list[tuple[Network, int]]:
         genes = (kernels[row].tolist(), expansions[row].tolist(), depths[row].tolist())
@@ -198,7 +215,7 @@ def _ofa(path: Path, data: Mapping[str, Any]) -> Space:
 
 def _read_hat(path: Path, data: Mapping[str, Any], only: str | None) -> tuple[Space, list[Measurement]]:
     """Every array has networks of its own: ten features, then latencies of encoder and decoder."""
-    columns = [str(column) for column in data.get("columns", ())]
+    columns = [str(column) for column in np.atleast_1d(data.get("columns", []))]
     wanted = (*hat.FEATURES, *_HAT_LATENCIES)
     if set(wanted) - set(columns):
         raise BadInputError(f"{path}: columns must name {', '.join(wanted)} (got {', '.join(columns) or 'none'})")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
 
+from accelerators.processors import lookup
 from codesign.cli._app import (
     Batch,
     RefusedError,
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from codesign.networks import Network
 
 _THIS = "this-cpu"
+#: Median error of a table above which a user is warned.
+_UNSURE = 0.2
+#: Measurements below which nothing is known about how good a predictor is.
+_FEW = 15
 #: Columns of a file of measurements, by unit.
 _MEASURED = {"latency_ms": "ms", "energy_mj": "mJ"}
 
@@ -60,6 +66,8 @@ def profile(
     if out.suffix != ".json":
         raise RefusedError(f"{out}: a table is a .json file")
     require_writable_file(out)
+    if not lookup.is_name(name):
+        raise RefusedError(f"--name must be letters, digits and _ . + - (got {name!r})")
     from codesign import profiling
     from codesign.nas import spaces
     from codesign.nas.lookup_keys import STYLES
@@ -86,6 +94,12 @@ def profile(
     write(out, table.to_json())
     console.print(f"{len(table.entries)} entries from {len(timed)} networks on {table.about['device']}", markup=False)
     console.print(f"{table.about['error']}; {out}", markup=False, highlight=False)
+    if table.error is None or table.error > _UNSURE:
+        console.print(
+            "warning: sums of the table are far from what networks take: the machine did something else meanwhile, or "
+            "has fewer free cores than threads. Try again when it is idle, or with --threads 1.",
+            markup=False,
+        )
 
 
 @app.command()
@@ -121,7 +135,11 @@ def learn(
         console.print(
             f"left out: row {row + 1}, {values[row]:g} {unit}, which the others find impossible", markup=False
         )
-    console.print(f"left out in turn, networks are predicted with a median error of {predictor.error:.1%}; {out}")
+    missed = "unknown" if predictor.error is None or math.isnan(predictor.error) else f"{predictor.error:.1%}"
+    text = f"left out in turn, networks are predicted with a median error of {missed}"
+    if len(networks) < _FEW:
+        text += f" (of {len(networks)} networks: do not rely on it, nor on standard deviations)"
+    console.print(f"{text}; {out}", markup=False, highlight=False)
 
 
 def _measured(path: Path, batch: int | None, options: list[str] | None) -> tuple[str, list[Network], list[float]]:

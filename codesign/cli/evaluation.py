@@ -86,9 +86,13 @@ def evaluate(
     if out:
         require_writable_folder(out)
     if chart:
+        from accelerators.processors.processor import Processor
+        from accelerators.spatial.architecture import SpatialAccelerator
         from codesign.reports.charts import roofline_chart
         from codesign.reports.comparison import image_format
 
+        if not any(isinstance(candidate, SpatialAccelerator | Processor) for candidate in candidates):
+            raise RefusedError(f"{chart}: --chart draws processors and spatial accelerators, and there are none")
         try:
             image_format(chart)
         except ValueError as error:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from codesign.files import read_arrays
+
 _LAYERS, _UNITS = 4, 400
 
 
@@ -49,12 +51,12 @@ class Mlp:
     def load(cls, path: Path) -> Mlp:
         """Read what :meth:`save` wrote; ValueError for a file that is no such thing."""
         try:
-            with np.load(path, allow_pickle=False) as data:
-                count = sum(key.startswith("weights") for key in data.files)
-                weights = tuple(data[f"weights{layer}"] for layer in range(count))
-                biases = tuple(data[f"biases{layer}"] for layer in range(count))
-                found = cls(weights, biases, data["input_scale"], float(data["output_scale"]))
-        except (OSError, KeyError, TypeError, ValueError) as error:
+            data = read_arrays(path)
+            count = sum(key.startswith("weights") for key in data)
+            weights = tuple(data[f"weights{layer}"] for layer in range(count))
+            biases = tuple(data[f"biases{layer}"] for layer in range(count))
+            found = cls(weights, biases, data["input_scale"], float(data["output_scale"]))
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: is no multilayer perceptron: {error}") from None
         sizes = [len(found.input_scale), *(len(each) for each in found.biases)]
         if not found.weights or [w.shape for w in found.weights] != list(pairwise(sizes)):

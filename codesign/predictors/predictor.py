@@ -28,11 +28,12 @@ from numpy.typing import ArrayLike, NDArray
 from accelerators import catalog
 from accelerators.operators import Operator
 from accelerators.processors.processor import CLASSES, Processor
+from codesign.files import read_arrays
 from codesign.networks import Network
 from codesign.predictors.features import SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
 
 LEAST_MEASUREMENTS = 5
-_VERSION = 2
+_VERSION = 3
 #: Units of measurements: latency or energy.
 UNITS = ("ms", "mJ")
 #: Inputs may lie outside the training range by this part of it.
@@ -44,6 +45,15 @@ _MOST_TRIED = 100
 #: Counts are used where there are at most so many different operators per measurement.
 _MOST_OPERATORS = 3
 _Counts = dict[str, Counter[Operator]]
+_WHAT = ("counts", "sums", "nothing")
+#: Of measurements, and of anything in a predictor's file.
+_LEAST, _MOST, _LARGEST = 1e-12, 1e12, 1e15
+#: Parts of the measurements that are left out in turn, and the median of a normal distribution's absolute values.
+_PARTS, _MEDIAN_OF_NORMAL = 5, 0.6745
+#: Of the kernel.
+_PARAMETERS = 5
+#: Prior variance of the mean of all measurements, over theirs: it is not known before any of them is.
+_MEAN_VARIANCE = 1e3
 #: A view, what is taken of it ("counts", "sums", or "nothing"), and whether the reference is a feature.
 _Form = tuple[str, str, bool]
 
@@ -69,6 +79,8 @@ class Predictor:
 
     #: Positions of the measurements that were not learnt from.
     outliers: tuple[int, ...] = ()
+    #: Median relative error of the others, predicted by processes that learnt from the rest; None after loading.
+    error: float | None = None
 
     def __init__(self, unit: str = "ms", reference: str | Path | None = None):
         if unit not in UNITS:
@@ -103,9 +115,11 @@ class Predictor:
             raise ValueError(f"must have one measurement per network (got {len(counts)} and {values.shape})")
         if len(values) < LEAST_MEASUREMENTS:
             raise ValueError(f"must have at least {LEAST_MEASUREMENTS} measurements (got {len(values)})")
-        bad = np.nonzero(~(np.isfinite(values) & (values > 0)))[0]
+        bad = np.nonzero(~((values >= _LEAST) & (values <= _MOST)))[0]
         if len(bad):
-            raise ValueError(f"measurement {bad[0]}: must be a number > 0 (got {values[bad[0]]:g})")
+            raise ValueError(
+                f"measurement {bad[0] + 1}: must be a number from {_LEAST:g} to {_MOST:g} (got {values[bad[0]]:g})"
+            )
         if np.ptp(values) == 0:
             raise ValueError(f"measurements must differ (got {len(values)} times {values[0]:g})")
         self._vocabulary = Vocabulary.of(counts)
@@ -118,10 +132,13 @@ class Predictor:
             if matrix.tobytes() in seen:
                 continue
             seen.add(matrix.tobytes())
+            if not np.ptp(matrix[tried], axis=0).any():
+                continue
             model = Process(matrix[tried], values[tried])
             if best is None or model.evidence > best[1].evidence:
                 best = form, model
-        assert best is not None
+        if best is None:
+            raise ValueError("the networks that were measured must differ: they have the same operators")
         self.form, process = best
         if len(tried) < len(values):
             process = Process(self._matrix(counts, self.form, references), values)
@@ -129,6 +146,7 @@ class Predictor:
         self.outliers = tuple(int(i) for i in np.nonzero(wild)[0])
         if self.outliers and len(values) - len(self.outliers) >= LEAST_MEASUREMENTS:
             process = Process(self._matrix(counts, self.form, references)[~wild], values[~wild])
+        self.error = process.calibrate()
         self._process = process
         return self
 
@@ -204,11 +222,6 @@ class Predictor:
             )
         return None
 
-    @property
-    def error(self) -> float:
-        """Median relative error of the measurements that were learnt from, each predicted by the others."""
-        return float(np.median(np.abs(self._process.left_out_errors() / self._process.arrays()["y"])))
-
     def save(self, path: Path | BinaryIO) -> None:
         """Write the predictor as an .npz file of plain arrays."""
         about = {
@@ -225,16 +238,32 @@ class Predictor:
     def load(cls, path: Path) -> Predictor:
         """Read a predictor; raises ValueError for a file that is none."""
         try:
-            with np.load(path, allow_pickle=False) as data:
-                about: dict[str, Any] = json.loads(str(data["about"]))
-                if about["version"] != _VERSION:
-                    raise ValueError(f"version must be {_VERSION} (got {about['version']!r})")
-                found = cls(about["unit"], about["reference"])
-                view, what, referred = about["form"]
-                found.form = (str(view), str(what), bool(referred))
-                found._vocabulary = Vocabulary({view: tuple(names) for view, names in about["operators"].items()})
-                found._process = Process(data["x"], data["y"], data["theta"])
-        except (OSError, KeyError, TypeError, IndexError, ValueError) as error:
+            data = read_arrays(path)
+            about: dict[str, Any] = json.loads(str(data["about"]))
+            if about["version"] != _VERSION:
+                raise ValueError(f"version must be {_VERSION} (got {about['version']!r})")
+            found = cls(about["unit"], about["reference"])
+            view, what, referred = about["form"]
+            if view not in VIEWS or what not in _WHAT or not isinstance(referred, bool):
+                raise ValueError(
+                    f"form must be a view, one of {', '.join(_WHAT)}, true or false (got {about['form']!r})"
+                )
+            found.form = (view, what, referred)
+            found._vocabulary = Vocabulary({view: tuple(map(str, about["operators"][view])) for view in VIEWS})
+            x, y, theta = (data[key] for key in ("x", "y", "theta"))
+            columns = {"counts": len(found._vocabulary.operators[view]), "sums": len(CLASSES) * len(SUMS), "nothing": 0}
+            shapes = (len(y), columns[what] + referred), (len(y),), (_PARAMETERS,)
+            if any(a.dtype != np.float64 or a.shape != shape for a, shape in zip((x, y, theta), shapes, strict=True)):
+                raise ValueError(f"x, y and theta must be float64 of shapes {shapes[0]}, {shapes[1]} and {shapes[2]}")
+            if not all((np.abs(a) < _LARGEST).all() for a in (x, y, theta)) or np.ptp(y) == 0:
+                raise ValueError("x, y and theta must be numbers, and y must differ")
+            factor = float(data["factor"])
+            if not 1 <= factor < _LARGEST:
+                raise ValueError(f"factor must be >= 1 (got {factor:g})")
+            found._process = Process(x, y, theta, factor)
+        except RecursionError:
+            raise ValueError(f"{path}: is no predictor: nested too deep, or its own reference") from None
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}: is no predictor: {error}") from None
         return found
 
@@ -262,9 +291,18 @@ def _estimator(reference: str, unit: str) -> Callable[[Network], float]:
 
 
 class Process:
-    """The Gaussian process on a matrix of features; with ``theta`` its parameters are known."""
+    """The Gaussian process on a matrix of features; with ``theta`` its parameters are known.
 
-    def __init__(self, x: NDArray[np.float64], y: NDArray[np.float64], theta: NDArray[np.float64] | None = None):
+    ``factor`` is what standard deviations are multiplied with; from each measurement left out if absent.
+    """
+
+    def __init__(
+        self,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        theta: NDArray[np.float64] | None = None,
+        factor: float | None = None,
+    ):
         try:
             from sklearn.exceptions import ConvergenceWarning
             from sklearn.gaussian_process import GaussianProcessRegressor
@@ -293,29 +331,55 @@ class Process:
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._model.fit(self._scaled(x), (y - self._middle) / self._spread)
         self.evidence = float(self._model.log_marginal_likelihood_value_)
-        self._factor = float(np.sqrt(np.mean(self.left_out() ** 2)))
+        # Parameters that suit the measurements too well promise too much; that they promise too little is not believed.
+        self._factor = max(1.0, float(np.sqrt(np.mean(self.left_out() ** 2)))) if factor is None else factor
 
     def _scaled(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return (x[:, self._used] - self._mean[self._used]) / self._std[self._used]
 
-    def left_out_errors(self) -> NDArray[np.float64]:
-        """Errors of measurements that are left out, in their unit, (n,)."""
-        # Rasmussen and Williams, equation 5.12.
-        variance = 1 / (np.linalg.inv(self._model.L_) ** 2).sum(axis=0)
-        errors: NDArray[np.float64] = self._model.alpha_.ravel() * variance * self._spread
-        return errors
+    def _leave_out(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Errors and standard deviations of measurements that are left out, over the spread of all, (n,) both.
+
+        Rasmussen and Williams, equations 5.10 to 5.12. What is centred on the mean of all must not learn that mean from
+        what is left out: its prior is as good as flat.
+        """
+        inverse = np.linalg.inv(self._model.kernel_(self._model.X_train_) + _MEAN_VARIANCE)
+        variance = 1 / np.diag(inverse)
+        errors: NDArray[np.float64] = (inverse @ self._model.y_train_.ravel()) * variance
+        return errors, np.sqrt(variance)
 
     def left_out(self) -> NDArray[np.float64]:
         """Errors of measurements that are left out, each over what the process expects of it, (n,)."""
-        variance = 1 / (np.linalg.inv(self._model.L_) ** 2).sum(axis=0)
-        errors: NDArray[np.float64] = self._model.alpha_.ravel() * np.sqrt(variance)
-        return errors
+        errors, std = self._leave_out()
+        return errors / std
 
     def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation (n,) for features (n, f)."""
         mean, std = self._model.predict(self._scaled(x), return_std=True)
         return mean * self._spread + self._middle, std * self._spread * self._factor
 
+    def calibrate(self) -> float:
+        """Set the uncertainty by parts of the measurements that were left out; returns the median relative error.
+
+        Parameters are learnt again from the rest: with few measurements they suit all of them too well.
+        """
+        count = len(self._y)
+        errors, scaled = [], []
+        for part in range(parts := min(count, _PARTS)):
+            left = np.arange(count) % parts == part
+            if np.ptp(self._y[~left]) == 0 or not np.ptp(self._x[~left], axis=0).any():
+                continue
+            # Its own standard deviations, not enlarged.
+            rest = Process(self._x[~left], self._y[~left], factor=1.0)
+            mean, std = rest.predict(self._x[left])
+            errors += (np.abs(mean - self._y[left]) / self._y[left]).tolist()
+            scaled += ((mean - self._y[left]) / std).tolist()
+        if scaled:
+            # Wild errors are outliers elsewhere.
+            typical = float(np.median(np.abs(scaled))) / _MEDIAN_OF_NORMAL
+            self._factor = max(1.0, typical)
+        return float(np.median(errors)) if errors else math.nan
+
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """What another one can be made of."""
-        return {"x": self._x, "y": self._y, "theta": self._model.kernel_.theta}
+        return {"x": self._x, "y": self._y, "theta": self._model.kernel_.theta, "factor": np.array(self._factor)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_it_is_kept_without_pickles(tmp_path: Path) -> None:
     assert [p.mean for p in after] == pytest.approx([p.mean for p in before], rel=1e-9)
     assert [p.std for p in after] == pytest.approx([p.std for p in before], rel=1e-6)
     with np.load(tmp_path / "p.npz", allow_pickle=False) as data:
-        assert set(data.files) == {"about", "x", "y", "theta"}
+        assert set(data.files) == {"about", "x", "y", "theta", "factor"}
     (tmp_path / "q.npz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"q.npz: is no predictor"):
         Predictor.load(tmp_path / "q.npz")
@@ -101,8 +102,8 @@ def test_networks_unlike_the_measured_ones_are_refused_unless_told() -> None:
     ("values", "expected"),
     [
         ([1.0] * 3, "must have one measurement per network"),
-        ([1.0, 2.0, np.nan, 3.0, 4.0, 5.0], "measurement 2: must be a number > 0"),
-        ([1.0, 2.0, -3.0, 3.0, 4.0, 5.0], "measurement 2: must be a number > 0"),
+        ([1.0, 2.0, np.nan, 3.0, 4.0, 5.0], "measurement 3: must be a number from"),
+        ([1.0, 2.0, -3.0, 3.0, 4.0, 5.0], "measurement 3: must be a number from"),
         ([2.0] * 6, "measurements must differ"),
     ],
 )
@@ -152,3 +153,74 @@ def test_bad_references(tmp_path: Path) -> None:
         predictor.predict_counts(COUNTS[:2])
     with pytest.raises(ValueError, match="references must be 2 finite numbers"):
         predictor.predict_counts(COUNTS[:2], references=[1.0, np.nan])
+
+
+def test_random_numbers_are_not_predicted_well() -> None:
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        chosen = random.choice(len(NETWORKS), 8, replace=False)
+        values = random.uniform(1, 100, 8)
+        predictor = Predictor().fit_counts([COUNTS[i] for i in chosen], values)
+        assert predictor.error is not None
+        assert predictor.error > 0.2
+        # What it says of others must not look sure.
+        others = [COUNTS[i] for i in range(len(NETWORKS)) if i not in chosen][:30]
+        assert np.median([p.std for p in predictor.predict_counts(others, extrapolate=True)]) > 5
+
+
+def test_the_stated_error_is_that_of_others() -> None:
+    measured = times("written", 0.05)
+    predictor = Predictor().fit_counts(COUNTS[:30], measured[:30])
+    found = predictor.predict_counts(COUNTS[30:], extrapolate=True)
+    errors = [abs(p.mean / y - 1) for p, y in zip(found, measured[30:], strict=True)]
+    assert predictor.error is not None
+    assert 0.4 < predictor.error / float(np.median(errors)) < 2.5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.pop("theta"),
+        lambda data: data.update(x=data["x"][:, 1:]),
+        lambda data: data.update(x=data["x"] > 0),
+        lambda data: data.update(y=data["y"] * np.nan),
+        lambda data: data.update(y=data["y"] * 0 + 1),
+        lambda data: data.update(theta=data["theta"] * 1e300),
+        lambda data: data.update(about=np.array("[" * 20000)),
+        lambda data: data.update(about=np.array(str(data["about"]).replace("written", "unheard"))),
+        lambda data: data.update(about=np.array(str(data["about"]).replace('"operators"', '"other"'))),
+        lambda data: data.update(about=np.array(str(data["about"]).replace('"version": ', '"version": 9'))),
+    ],
+)
+def test_damaged_files_are_refused(change: Callable[[dict], object], tmp_path: Path) -> None:
+    path = tmp_path / "p.npz"
+    Predictor().fit_counts(COUNTS[:9], times("written", 0.1)[:9]).save(path)
+    with np.load(path) as archive:
+        data = {key: archive[key] for key in archive.files}
+    change(data)
+    np.savez(path, **data)
+    with pytest.raises(ValueError, match=r"p.npz: is no predictor"):
+        Predictor.load(path)
+
+
+def test_torn_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.npz"
+    Predictor().fit_counts(COUNTS[:9], times("written", 0.1)[:9]).save(path)
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    for cut in (0, 1, 4, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match="is no predictor"):
+            Predictor.load(path)
+    for _ in range(20):
+        torn = bytearray(whole)
+        torn[int(random.integers(len(whole)))] ^= 0xFF
+        path.write_bytes(torn)
+        try:
+            Predictor.load(path)
+        except ValueError as error:
+            assert "is no predictor" in str(error)
+    np.save(tmp_path / "q.npy", np.ones(3))
+    (tmp_path / "q.npy").rename(path)
+    with pytest.raises(ValueError, match=r"cannot be read as an \.npz file"):
+        Predictor.load(path)

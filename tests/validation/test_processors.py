@@ -161,3 +161,35 @@ def test_bad_translations(tmp_path: Path) -> None:
         ("xeon_e5_2640_v4", 6, 0),
         (None, 6, 6),
     ]
+
+
+def test_what_has_no_rank_is_refused(tmp_path: Path, latencies: np.ndarray) -> None:
+    path = tmp_path / "a.npz"
+    with pytest.raises(BadInputError, match=r"raspi4_lat_ms: values must differ \(got 1 for all networks\)"):
+        read(write(path, raspi4_lat_ms=np.ones(len(CELLS))), "nb201", None)
+    with pytest.raises(BadInputError, match=r"raspi4_lat_ms\[0\]: must be from 1e-09 to 1e\+12"):
+        read(write(path, raspi4_lat_ms=latencies * 1e300), "nb201", None)
+    for code in (-1, 9):
+        np.savez(path, arch=np.where(np.arange(6) == 2, code, CELLS.astype(np.int64)), raspi4_lat_ms=latencies)
+        with pytest.raises(BadInputError, match=rf"arch\[0\]\[2\]: must be 0, 1, 2, 3, 4 \(got {code}\)"):
+            read(path, "nb201", None)
+    genes = {"ks": np.full((9, 20), 3), "e": np.full((9, 20), 4), "d": np.full((9, 5), 2), "r": np.full(9, 160)}
+    times = np.arange(1.0, 10)
+    np.savez(path, **(genes | {"d": genes["d"][:8]}), titan_rtx_1_lat_ms=times)
+    with pytest.raises(BadInputError, match=r"d: must have 9 networks, as ks has \(got 8\)"):
+        read(path, "ofa_mbv3", None)
+    np.savez(path, **(genes | {"r": genes["r"] * 10}), titan_rtx_1_lat_ms=times)
+    with pytest.raises(BadInputError, match=r"r\[0\]: must be from 32 to 512 \(got 1600\)"):
+        read(path, "ofa_mbv3", None)
+
+
+def test_devices_that_cannot_run_a_network_are_named(tmp_path: Path, latencies: np.ndarray) -> None:
+    path = write(tmp_path / "a.npz", arduino_uno_lat_ms=latencies)
+    arguments = ["--space", "nb201", "--measured", str(path), "--workers", "1"]
+    with pytest.raises(BadInputError, match="arduino_uno cannot run nas_bench_201"):
+        processors.main(arguments)
+    plot = ["--samples", "5", "--plot"]
+    with pytest.raises(BadInputError, match=r"a plot is a \.png, \.svg or \.pdf file"):
+        processors.main([*arguments, *plot, str(tmp_path / "a.txt")])
+    with pytest.raises(BadInputError, match="cannot be written: there must be a folder"):
+        processors.main([*arguments, *plot, str(tmp_path / "none" / "a.png")])
