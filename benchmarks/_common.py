@@ -15,6 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 _MOST_LINES = 40
+_MOST_DIGITS, _LARGEST_NUMBER = 400, 1e100
+#: Of milliseconds and millijoules.
+MEASURABLE = (1e-9, 1e12)
 #: Of integers in files: what the kernels count with, with room for products.
 LARGEST = 2**40
 
@@ -47,13 +50,22 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(path: Path, text: str) -> Any:
-    """Parse JSON without its extensions (NaN, Infinity)."""
+    """Parse JSON without its extensions (NaN, Infinity), and without numbers that no sum or product could hold."""
+
+    def bounded(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+        def number(text: str) -> Any:
+            if len(text) > _MOST_DIGITS or not abs(found := convert(text)) <= _LARGEST_NUMBER:
+                short = text if len(text) < 20 else f"{text[:10]}.. of {len(text)} characters"
+                raise BadInputError(f"{path}: numbers must be at most {_LARGEST_NUMBER:g} (got {short})")
+            return found
+
+        return number
 
     def refuse(constant: str) -> None:
         raise BadInputError(f"{path}: numbers must be finite (got {constant})")
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_int=bounded(int), parse_float=bounded(float))
     except json.JSONDecodeError as error:
         raise BadInputError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:

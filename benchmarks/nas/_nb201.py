@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._common import BadInputError
+from benchmarks._common import MEASURABLE, BadInputError
+from codesign.files import read_arrays
 from codesign.nas import objectives
 from codesign.nas.accuracy.table import NasBench201Table, Oracle, nas_bench_201_accuracies
 from codesign.nas.search import search
@@ -43,10 +44,9 @@ def read_costs(path: Path) -> list[CostColumn]:
     Raises :class:`~benchmarks._common.BadInputError` for a file that is no such table.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            data = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise BadInputError(f"{path}: cannot be read as an .npz file without pickles: {error}") from None
+        data = read_arrays(path)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
     measured: dict[str, dict[str, NDArray[np.float64]]] = {}
     for key, values in data.items():
         match = _SUFFIX.fullmatch(key)
@@ -63,9 +63,10 @@ def _checked(path: Path, key: str, values: Any) -> NDArray[np.float64]:
             f"{path}: {key}: must be {CELLS} numbers, one per cell (got shape {values.shape} of {values.dtype})"
         )
     found = values.astype(np.float64)
-    bad = np.nonzero(~(np.isfinite(found) & (found > 0)))[0]
+    bad = np.nonzero(~((found >= MEASURABLE[0]) & (found <= MEASURABLE[1])))[0]
     if len(bad):
-        raise BadInputError(f"{path}: {key}[{bad[0]}]: must be a number > 0 (got {found[bad[0]]:g})")
+        rule = "must be a number > 0" if not found[bad[0]] > 0 else "must be from {:g} to {:g}".format(*MEASURABLE)
+        raise BadInputError(f"{path}: {key}[{bad[0]}]: {rule} (got {found[bad[0]]:g})")
     if np.ptp(found) == 0:
         raise BadInputError(f"{path}: {key}: must differ between cells (got {found[0]:g} everywhere)")
     return found

@@ -13,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelerators import catalog
-from benchmarks._common import BadInputError
+from benchmarks._common import MEASURABLE, BadInputError
 from codesign.files import read_arrays
 from codesign.nas.spaces import fbnet, hat, nas_bench_201, ofa_mobilenet_v3
 from codesign.networks import Network, NetworkError
 
 LEAST_NETWORKS = 5
-#: Of milliseconds and millijoules.
-_LEAST, _MOST = 1e-9, 1e12
 #: Networks that a worker does at once.
 CHUNK = 64
 _LARGEST_BATCH = 4096
@@ -136,9 +134,9 @@ def _measurements(path: Path, data: Mapping[str, Any], space: Space, only: str |
         if len(array) != space.count:
             raise BadInputError(f"{path}: {key}: must have {space.count} values, one per network (got {len(array)})")
         values = array.astype(np.float64)
-        bad = np.nonzero(~((values > _LEAST) & (values < _MOST)))[0]
+        bad = np.nonzero(~((values >= MEASURABLE[0]) & (values <= MEASURABLE[1])))[0]
         if len(bad):
-            rule = "must be a number > 0" if not values[bad[0]] > 0 else f"must be from {_LEAST:g} to {_MOST:g}"
+            rule = "must be a number > 0" if not values[bad[0]] > 0 else "must be from {:g} to {:g}".format(*MEASURABLE)
             raise BadInputError(f"{path}: {key}[{bad[0]}]: {rule} (got {values[bad[0]]:g})")
         if np.ptp(values) == 0:
             raise BadInputError(f"{path}: {key}: values must differ (got {values[0]:g} for all networks)")

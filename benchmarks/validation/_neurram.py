@@ -64,6 +64,8 @@ def settings(where: str, macro: Mapping[str, Any]) -> list[Setting]:
             # Per MAC they would be twice that.
             rule = "energies must be per operation and add up to about 1000 / (TOPS/W)"
             raise BadInputError(f"{at}: {rule} (got {sum(parts):g} and {whole:g} fJ)")
+        if not parts and whole is None:
+            raise BadInputError(f"{at}: has neither energies nor TOPS and TOPS/W")
         reference = sum(parts) if whole is None else whole
         ratios = tuple(energy[name] / part for name, part in zip(PARTS, parts, strict=True)) if parts else None
         found.append(Setting(key, sum(energy.values()) / reference, tops, ratios))

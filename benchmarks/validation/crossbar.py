@@ -191,7 +191,8 @@ def _of_macros(path: Path, content: Mapping[str, Any]) -> list[_Compared]:
         kind = "analog" if settings.get("adc_resolution") is not None else "digital"
         counts[kind] += 1
         label = f"{'AIMC' if kind == 'analog' else 'DIMC'}{counts[kind]}"
-        layout = layouts.get(settings.get("paper_idx"), {})
+        index = settings.get("paper_idx")
+        layout = layouts.get(index, {}) if isinstance(index, str | int) else {}
         published = _mapping(where, _mapping(where, figure, label), "model_over_measured")
         reported = {
             "tops_per_w": settings.get("TOP/s/W"),
