@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +235,45 @@ def test_dropped_operators_do_no_work() -> None:
     (cost,) = evaluate(nas_bench_201.network(cell), "raspberry_pi_4").results
     assert cost.utilisation is not None
     assert 0 <= cost.utilisation <= 1
+
+
+# ------------------------------------------------------------------------------------------------- the command line
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "codesign", *arguments], capture_output=True, text=True, check=False)
+
+
+def refused(*arguments: str) -> str:
+    done = run(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_what_commands_refuse(tmp_path: Path) -> None:
+    table = tmp_path / "t.json"
+    table.write_text(table_of(load("ds_cnn")).to_json())
+    on = ("evaluate", "ds_cnn", "--on", str(table))
+    assert "there are none" in refused(*on, "--chart", str(tmp_path / "c.svg"))
+    assert "would be written over what is read" in refused(*on, "--json", str(table))
+    twice = str(tmp_path / "o.x")
+    assert "or written twice" in refused(*on, "--json", twice, "--csv", twice)
+    (tmp_path / "empty.npz").touch()
+    assert "is no predictor" in refused("evaluate", "ds_cnn", "--on", str(tmp_path / "empty.npz"))
+    assert "--name must be letters" in refused("profile", "ds_cnn", "--name", "[/b]", "--out", twice + ".json")
+    assert "must be this-cpu" in refused("profile", "ds_cnn", "--device", "gpu", "--out", twice + ".json")
+    assert "takes networks, or --space" in refused("profile", "--out", twice + ".json")
+    measured = tmp_path / "m.csv"
+    for content, expected in (
+        ("network,latency\nds_cnn,1\n", "m.csv:1: columns must be network and one of latency_ms, energy_mj"),
+        ("network,latency_ms\nds_cnn,1\nresnet81,2\n", "m.csv:3: "),
+        ("network,latency_ms\nds_cnn,one\n", "m.csv:2: latency_ms must be a number (got 'one')"),
+        ("network,latency_ms\nds_cnn\n", "m.csv:2: must have 2 values (got 1)"),
+        ("network,latency_ms\nds_cnn,1\n", "must have at least 5 measurements (got 1)"),
+        ("network,latency_ms\n" + "".join(f"ds_cnn,{i}\n" for i in range(1, 7)), "must differ"),
+        ("network,latency_ms\nfbnet:[[[,1\n", "m.csv:2: fbnet: must be JSON"),
+    ):
+        measured.write_text(content)
+        assert expected in refused("learn", str(measured), "--out", str(tmp_path / "p.npz"))
+    assert not (tmp_path / "p.npz").exists()

@@ -144,6 +144,8 @@ def learn(
 
 def _measured(path: Path, batch: int | None, options: list[str] | None) -> tuple[str, list[Network], list[float]]:
     """The unit, the networks and what was measured; raises RefusedError with the line."""
+    from codesign.networks import NetworkError
+
     try:
         rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -168,5 +170,8 @@ def _measured(path: Path, batch: int | None, options: list[str] | None) -> tuple
         name = row[header.index("network")].strip()
         # Files are named relative to this one.
         file = path.parent / name
-        networks.append(network_of(str(file) if file.suffix == ".onnx" else name, batch, options, None, False))
+        try:
+            networks.append(network_of(str(file) if file.suffix == ".onnx" else name, batch, options, None, False))
+        except NetworkError as error:
+            raise RefusedError(f"{path}:{line}: {error}") from None
     return _MEASURED[units[0]], networks, values

@@ -80,6 +80,11 @@ def evaluate(
     candidates = hardware_of(on, interpolate, extrapolate)
     if together and (objective != "edp" or mapper):
         raise RefusedError("--together minimises the EDP with the optimal mapper: leave out --objective and --mapper")
+    written = [path.resolve() for path in (json_file, csv_file, chart) if path]
+    read = [Path(name).resolve() for name in on if Path(name).is_file()]
+    for i, target in enumerate(written):
+        if target in written[:i] or target in read:
+            raise RefusedError(f"{target}: would be written over what is read, or written twice")
     for path in (json_file, csv_file, chart):
         if path:
             require_writable_file(path)

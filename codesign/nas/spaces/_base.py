@@ -245,6 +245,8 @@ class Space(ABC):
                 written = json.loads(written)
             except ValueError as error:
                 raise NetworkError(f"{self.name}: must be JSON ({error})") from None
+            except RecursionError:
+                raise NetworkError(f"{self.name}: must be JSON (nested too deep)") from None
         if not isinstance(written, Mapping):
             raise NetworkError(f"{self.name}: a network must be a mapping (got {written!r})")
         lengths: dict[str, int | None] = {}
