@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -84,6 +86,19 @@ def fields(where: object, value: Any, wanted: dict[str, type]) -> dict[str, Any]
         if kind is int and not -LARGEST <= value[key] <= LARGEST:
             raise BadInputError(f"{where}: {key} must be at most {LARGEST:,}")
     return value
+
+
+def measurable(path: Path, key: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    """Milliseconds or millijoules (n,) as numbers that can be; raises BadInputError, naming the first that cannot."""
+    found = values.astype(np.float64)
+    least, most = MEASURABLE
+    bad = np.nonzero(~((found >= least) & (found <= most)))[0]
+    if len(bad):
+        rule = f"must be from {least:g} to {most:g}" if found[bad[0]] > 0 else "must be a number > 0"
+        raise BadInputError(f"{path}: {key}[{bad[0]}]: {rule} (got {found[bad[0]]:g})")
+    if np.ptp(found) == 0:
+        raise BadInputError(f"{path}: {key}: values must differ (got {found[0]:g} for all networks)")
+    return found
 
 
 def report(

@@ -12,6 +12,8 @@ COMMANDS = (
     "benchmarks.validation.eyeriss",
     "benchmarks.validation.crossbar",
     "benchmarks.validation.lut",
+    "benchmarks.validation.profile",
+    "benchmarks.papers.proxylessnas",
     "benchmarks.nas.zeroshot",
     "benchmarks.validation.devices",
     "benchmarks.nas.ofa",

@@ -118,21 +118,16 @@ def on_table(graph: Network, device: TableDevice) -> MeasuredCost:
             found = parts(graph, style)
         except NetworkError as error:
             return MeasuredCost(graph.name, device.name, None, 0.0, (), reason=str(error))
-    priced: dict[str, tuple[Cost | Infeasible, bool]] = {}
-    keys = []
-    for key, names in found:
-        try:
-            table.latency([key], device.interpolate)
-            keys.append(key)
-        except MissingKeysError:
-            pass
-        for i, name in enumerate(names):
-            priced[name] = _timed(table, key, device.interpolate, i > 0), i > 0
+    keys = [key for key, _ in found]
+    prices = {key: _timed(table, key, device.interpolate) for key in dict.fromkeys(keys)}
     nothing = Cost(0.0, 0, 0.0, 0, 0, 0.0, "none", {})
+    # The first layer of a part has its latency; one that belongs to none costs nothing.
+    first = {names[0]: prices[key] for key, names in found if names}
     layers = tuple(
-        LayerCost(layer.name, layer.operator, *priced.get(layer.name, (nothing, True)), timed=True) for layer in graph
+        LayerCost(layer.name, layer.operator, first.get(layer.name, nothing), layer.name not in first, timed=True)
+        for layer in graph
     )
-    if len(keys) < len(found):
+    if any(isinstance(price, Infeasible) for price in prices.values()):
         return MeasuredCost(graph.name, device.name, None, 0.0, layers)
     total = table.latency(keys, device.interpolate)
     quality = f"sum of {len(keys)} entries of a latency table"
@@ -145,9 +140,9 @@ def on_table(graph: Network, device: TableDevice) -> MeasuredCost:
     return MeasuredCost(graph.name, device.name, None, 0.0, layers, quality, measured_latency_s=total.latency_ms * 1e-3)
 
 
-def _timed(table: LatencyTable, key: str, interpolate: bool, inside: bool) -> Cost | Infeasible:
+def _timed(table: LatencyTable, key: str, interpolate: bool) -> Cost | Infeasible:
     try:
-        seconds = 0.0 if inside else table.latency([key], interpolate).latency_ms * 1e-3
+        seconds = table.latency([key], interpolate).latency_ms * 1e-3
     except MissingKeysError as error:
         return Infeasible("missing", f"{table.name}: no entry for {error.keys[0]}", {"key": key})
     return Cost(0.0, 0, seconds, 0, 0, 0.0, "measured", {})

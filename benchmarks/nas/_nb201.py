@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._common import MEASURABLE, BadInputError
+from benchmarks._common import BadInputError, measurable
 from codesign.files import read_arrays
 from codesign.nas import objectives
 from codesign.nas.accuracy.table import NasBench201Table, Oracle, nas_bench_201_accuracies
@@ -62,14 +62,7 @@ def _checked(path: Path, key: str, values: Any) -> NDArray[np.float64]:
         raise BadInputError(
             f"{path}: {key}: must be {CELLS} numbers, one per cell (got shape {values.shape} of {values.dtype})"
         )
-    found = values.astype(np.float64)
-    bad = np.nonzero(~((found >= MEASURABLE[0]) & (found <= MEASURABLE[1])))[0]
-    if len(bad):
-        rule = "must be a number > 0" if not found[bad[0]] > 0 else "must be from {:g} to {:g}".format(*MEASURABLE)
-        raise BadInputError(f"{path}: {key}[{bad[0]}]: {rule} (got {found[bad[0]]:g})")
-    if np.ptp(found) == 0:
-        raise BadInputError(f"{path}: {key}: must differ between cells (got {found[0]:g} everywhere)")
-    return found
+    return measurable(path, key, values)
 
 
 def _column(device: str, found: Mapping[str, NDArray[np.float64]]) -> CostColumn:

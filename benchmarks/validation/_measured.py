@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelerators import catalog
-from benchmarks._common import MEASURABLE, BadInputError
+from benchmarks._common import BadInputError, measurable
 from codesign.files import read_arrays
 from codesign.nas.spaces import fbnet, hat, nas_bench_201, ofa_mobilenet_v3
 from codesign.networks import Network, NetworkError
@@ -133,13 +133,7 @@ def _measurements(path: Path, data: Mapping[str, Any], space: Space, only: str |
             raise BadInputError(f"{path}: {key}: must be a list of numbers (got shape {array.shape} of {array.dtype})")
         if len(array) != space.count:
             raise BadInputError(f"{path}: {key}: must have {space.count} values, one per network (got {len(array)})")
-        values = array.astype(np.float64)
-        bad = np.nonzero(~((values >= MEASURABLE[0]) & (values <= MEASURABLE[1])))[0]
-        if len(bad):
-            rule = "must be a number > 0" if not values[bad[0]] > 0 else "must be from {:g} to {:g}".format(*MEASURABLE)
-            raise BadInputError(f"{path}: {key}[{bad[0]}]: {rule} (got {values[bad[0]]:g})")
-        if np.ptp(values) == 0:
-            raise BadInputError(f"{path}: {key}: values must differ (got {values[0]:g} for all networks)")
+        values = measurable(path, key, array)
         prefix = next((source for source in _SOURCES if key.startswith(source)), "")
         rows = space.measured_rows.get(prefix, np.arange(space.count))
         if len(rows) < LEAST_NETWORKS:
