@@ -30,7 +30,11 @@ UNITS: dict[str, dict[str, float]] = {
         "OP/s": 1, "kOP/s": 1e3, "MOP/s": 1e6, "GOP/s": 1e9, "TOP/s": 1e12,
         "FLOP/s": 1, "MFLOP/s": 1e6, "GFLOP/s": 1e9, "TFLOP/s": 1e12,
     },
-    "time in seconds": {"s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9},
+    "time in seconds": {
+        "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60, "h": 3600, "day": 86_400, "days": 86_400,
+        # Of 30 days, as the literature on drift has them.
+        "month": 2_592_000, "months": 2_592_000, "year": 31_536_000, "years": 31_536_000,
+    },
     "voltage in V": {"V": 1, "mV": 1e-3},
     "conductance in uS": {"uS": 1, "nS": 1e-3, "mS": 1e3, "S": 1e6},
     "resistance in ohm": {"ohm": 1, "kohm": 1e3, "Mohm": 1e6, "Gohm": 1e9},

@@ -15,7 +15,7 @@ from accelerators import catalog
 from accelerators.operators import conv2d
 from accelerators.spatial import constraint_files
 from codesign import evaluate
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.experiment import Experiment
 from codesign.nas.spaces import staged
 from mappers import MapResult, map_operator
 

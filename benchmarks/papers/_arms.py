@@ -23,7 +23,7 @@ from accelerators.spatial.streaming import stream
 from benchmarks.papers._fixed import Description, FixedDataflow
 from codesign import networks
 from codesign.experiments.search import Search
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.experiment import Experiment
 from codesign.networks import Network
 from codesign.search.space import Design
 from mappers import MapResult, Objective, map_operator

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from accelerators.documents import DocumentError
 from benchmarks._common import BadInputError, read_text
 from codesign.experiments.candidates import evaluate_candidate
-from codesign.experiments.sheet import Experiment, Point, load_network
+from codesign.experiments.experiment import Experiment, Point
+from codesign.experiments.networks import load_network
 from codesign.networks import Network
 from codesign.search import Design, HardwareSpace
 from codesign.search.parameters import Connectivity
@@ -150,7 +151,7 @@ def enumerate_all(text: str, source: Path, layers: str | None, workers: int) -> 
     """
     start = time.perf_counter()
     point, networks = _prepared(text, source, layers)
-    assert point.space is not None
+    assert isinstance(point.space, HardwareSpace)
     groups = _grouped(point.space, networks)
     firsts = [members[0] for members in groups]
     chunks = [firsts[i : i + _CHUNK] for i in range(0, len(firsts), _CHUNK)]

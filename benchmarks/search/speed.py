@@ -34,7 +34,7 @@ from benchmarks._common import BadInputError, report
 from codesign import networks
 from codesign.experiments import run
 from codesign.experiments.ledger import Ledger
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.experiment import Experiment
 from codesign.networks import NetworkError
 
 _POPULATION = 20

@@ -38,7 +38,7 @@ def run(
 ) -> None:
     """Run an experiment: search hardware for networks, or evaluate a sweep of designs."""
     from codesign.experiments import run as running
-    from codesign.experiments.sheet import Experiment
+    from codesign.experiments.experiment import Experiment
 
     experiment = Experiment.load(file)
     folder = out or Path("runs") / experiment.name
@@ -106,6 +106,9 @@ def export(
     layers: Annotated[
         bool, typer.Option("--layers", help="every layer of every network on every candidate (RUN/layers.csv)")
     ] = False,
+    fronts: Annotated[
+        bool, typer.Option("--fronts", help="the networks of every candidate's front of accuracy (RUN/fronts.csv)")
+    ] = False,
     design: Annotated[
         str | None, typer.Option(help="a candidate's digest: writes its datasheet instead (RUN/DESIGN.yaml)")
     ] = None,
@@ -114,12 +117,15 @@ def export(
     from codesign.experiments import export as tables
     from codesign.experiments.ledger import FILES, LedgerError
 
-    file = out or folder / (f"{design}.yaml" if design else "layers.csv" if layers else "candidates.csv")
+    if layers + fronts + (design is not None) > 1:
+        raise RefusedError("--layers, --fronts and --design write different things: give one of them")
+    what = "layers" if layers else "fronts" if fronts else "candidates"
+    file = out or folder / (f"{design}.yaml" if design else f"{what}.csv")
     if file.name in FILES and any((file.parent / name).exists() for name in FILES):
         raise RefusedError(f"{file}: cannot be written: it belongs to a run")
     if design is not None:
-        if layers or not design.isalnum():
-            raise RefusedError(f"--design takes a digest, and no --layers (got {design!r})")
+        if not design.isalnum():
+            raise RefusedError(f"--design takes a digest (got {design!r})")
         try:
             text = tables.design(folder, design)
         except LedgerError as error:
@@ -128,7 +134,7 @@ def export(
         console_of().print(f"datasheet in {file}", highlight=False, markup=False)
         return
     try:
-        table = (tables.layers if layers else tables.candidates)(folder)
+        table = getattr(tables, what)(folder)
         content = table.to_parquet() if file.suffix.lower() == ".parquet" else table.to_csv()
     except ImportError:
         raise RefusedError("Parquet needs pyarrow: pip install 'codesign[parquet]'") from None

@@ -16,16 +16,18 @@ from typing import Any, Literal
 from ruamel.yaml import YAML
 
 from accelerators.costs import Cost, Infeasible
-from accelerators.documents import Document, DocumentError
+from accelerators.documents import DocumentError
 from accelerators.operators import Operator
-from accelerators.spatial import datasheet as spatial_datasheet
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.units import UNITS, split_unit
-from codesign.evaluation import layer_costs
+from codesign.evaluation import evaluate, layer_costs
 from codesign.experiments.candidates import Record
+from codesign.experiments.experiment import point_sheets
 from codesign.experiments.ledger import Ledger, LedgerError
+from codesign.experiments.networks import load_network, network_specification, space_of
 from codesign.experiments.run import BASELINE
-from codesign.experiments.sheet import ExperimentSheet, load_network, network_specification, point_sheets
+from codesign.experiments.sheet import ExperimentSheet
+from codesign.experiments.task import hardware_of
 from codesign.networks import Network, NetworkError
 
 #: Begins the names of columns that hold what a design chose.
@@ -44,10 +46,14 @@ _CANDIDATES: dict[str, Kind] = {
     "energy_pj": "number",
     "latency_s": "number",
     "area_mm2": "number",
+    "accuracy": "number",
     "gap": "number",
     "seconds": "number",
     "attempts": "integer",
+    "judged": "integer",
 }
+#: Columns that only some runs have.
+_SEARCHED = ("accuracy", "judged")
 _TOTALS: dict[str, Kind] = {
     "energy_pj": "number",
     "latency_cycles": "integer",
@@ -55,6 +61,18 @@ _TOTALS: dict[str, Kind] = {
     "edp_js": "number",
     "utilisation": "number",
     "macs": "integer",
+}
+_ACCURACY: dict[str, Kind] = {"accuracy": "number", "accuracy_kind": "text", "uncertainty": "number"}
+_FRONTS: dict[str, Kind] = {
+    "point": "integer",
+    "label": "text",
+    "digest": "text",
+    "accelerator": "text",
+    "accuracy": "number",
+    "energy_pj": "number",
+    "latency_s": "number",
+    "edp_js": "number",
+    "network": "text",
 }
 _LAYERS: dict[str, Kind] = {
     "point": "integer",
@@ -189,9 +207,11 @@ def candidates(folder: Path) -> Table:
         found = list(_in_order(ledger))
         networks = list(_records(ledger, "networks"))
     totals: dict[int, Record] = {}
-    kinds = dict(_CANDIDATES)
+    kinds = {key: kind for key, kind in _CANDIDATES.items() if key not in _SEARCHED or any(e[key] for e in found)}
     for network in networks:
-        for quantity, kind in _TOTALS.items():
+        for quantity, kind in {**_TOTALS, **_ACCURACY}.items():
+            if quantity in _ACCURACY and network[quantity] is None:
+                continue
             name = f"network.{network['network']}.{quantity}"
             kinds[name] = kind
             totals.setdefault(network["candidate"], {})[name] = network[quantity]
@@ -199,12 +219,37 @@ def candidates(folder: Path) -> Table:
     for entry in found:
         table.add(
             {
-                **{key: value for key, value in entry.items() if key in _CANDIDATES},
+                **{key: value for key, value in entry.items() if key in kinds},
                 **totals.get(entry["id"], {}),
                 **{f"sweep.{path}": value for path, value in entry["sweep"].items()},
                 **{_CHOICE + name: value for name, value in entry["choices"].items()},
             }
         )
+    return table
+
+
+def fronts(folder: Path) -> Table:
+    """One row per candidate and network that no other network beats there in accuracy and cost, where networks were
+    searched; ``network`` is what ``codesign evaluate SPACE:NETWORK`` takes.
+
+    Raises :class:`~codesign.experiments.ledger.LedgerError`, also if the space of the networks is not at hand.
+    """
+    table = Table(_FRONTS)
+    with Ledger(folder, write=False) as ledger, ledger.snapshot():
+        for entry in _in_order(ledger):
+            networks = ledger.candidate(entry["point"], entry["digest"])["networks"]
+            searched = [each["specification"] for each in networks if "space" in (each["specification"] or {})]
+            if entry["front"] is None or not searched:
+                continue
+            try:
+                space = space_of(searched[0]["space"], searched[0]["options"])
+            except (NetworkError, DocumentError) as error:
+                raise LedgerError(f"{folder}: the networks cannot be told: {error}") from None
+            identity = {key: entry[key] for key in ("point", "label", "digest", "accelerator")}
+            for accuracy, energy_pj, latency_s, code in json.loads(entry["front"]):
+                edp_js = energy_pj * 1e-12 * latency_s
+                costs = {"energy_pj": energy_pj, "latency_s": latency_s, "edp_js": edp_js}
+                table.add({**identity, "accuracy": accuracy, **costs, "network": json.dumps(space.write(code))})
     return table
 
 
@@ -233,7 +278,8 @@ def layers(folder: Path) -> Table:
             if point not in graphs:
                 graphs[point] = _networks(folder, sheets[point], source.parent)
             identity = {key: entry[key] for key in ("point", "label", "digest", "accelerator")}
-            for record in _layers_of(folder, ledger.candidate(point, entry["digest"]), sheets[point], graphs[point]):
+            candidate = ledger.candidate(point, entry["digest"])
+            for record in _layers_of(folder, candidate, sheets[point], _own(folder, candidate) or graphs[point]):
                 table.add({**identity, **record})
     return table
 
@@ -305,10 +351,26 @@ def _networks(folder: Path, sheet: ExperimentSheet, beside: Path) -> list[Networ
         raise LedgerError(f"{folder}: a network cannot be loaded, so its layers are not known: {error}") from None
 
 
+def _own(folder: Path, candidate: Record) -> list[Network]:
+    """The networks of a candidate that were searched for it."""
+    found = [entry["specification"] for entry in candidate["networks"] if entry["specification"] is not None]
+    try:
+        return [load_network(each) for each in sorted(found, key=lambda each: each.get("position", 0))]
+    except (NetworkError, DocumentError, ValueError, ImportError, OSError) as error:
+        raise LedgerError(
+            f"{folder}: the network of {candidate['digest']} cannot be loaded, so its layers are not known: {error}"
+        ) from None
+
+
 def _layers_of(
     folder: Path, candidate: Record, sheet: ExperimentSheet, networks: Sequence[Network]
 ) -> Iterator[Record]:
-    accelerator = spatial_datasheet.load(Document(candidate["digest"], candidate["datasheet"]))
+    accelerator = hardware_of(candidate["datasheet"], candidate["digest"])
+    if not isinstance(accelerator, SpatialAccelerator):
+        for network in networks:
+            (cost,) = evaluate(network, accelerator, fuse=sheet.fuse).results
+            yield from ({"network": network.name, **layer.record()} for layer in cost.layers)
+        return
     # The ledger has them in this order; names may be those of several layers.
     operators = dict.fromkeys(operator for network in networks for operator in network.unique() if not operator.passes)
     if [str(operator) for operator in operators] != [saved["operator"] for saved in candidate["layers"]]:

@@ -5,8 +5,10 @@ JSON per record. If the database is damaged, it is set aside and built anew from
 nothing in them is ever executed.
 
 Tables: ``meta`` (experiment, environment), ``candidates`` (a design of a point: what it chose, its datasheet, status,
-reason, objectives, area), ``networks`` and ``layers`` (what a candidate costs on them), ``generations`` (candidates in
-the order of the proposals, rejected designs by reason, the optimiser's state).
+reason, objectives, area, and where networks are searched on it the front of accuracy and cost and how many were
+judged), ``networks`` and ``layers`` (what a candidate costs on them, how accurate they are, and which they are where
+that was searched), ``generations`` (candidates in the order of the proposals, rejected designs by reason, the
+optimiser's state).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import IO, Any
 
 from codesign.experiments.candidates import Record
 
-VERSION = 1
+VERSION = 2
 _DATABASE, _JOURNAL, _LOCK = "ledger.sqlite", "journal.jsonl", ".lock"
 #: Results of SQLite that speak of the disk or of other processes, and not of what is in the file.
 _NO_DAMAGE = (
@@ -37,7 +39,7 @@ _NO_DAMAGE = (
 _LEAST_FREE_BYTES = 2**16
 #: What every run says of itself.
 _META = ("version", "name", "digest", "experiment", "source", "environment", "points", "files")
-_GOALS = {"edp": "edp_js", "energy": "energy_pj", "latency": "latency_s", "area": "area_mm2"}
+_GOALS = {"edp": "edp_js", "energy": "energy_pj", "latency": "latency_s", "area": "area_mm2", "accuracy": "accuracy"}
 #: How a journal begins.
 _BEGINNING = b'["meta", '
 #: The copy of the experiment in a run's folder.
@@ -48,12 +50,12 @@ _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE candidates (
   id INTEGER PRIMARY KEY, point INTEGER NOT NULL, digest TEXT NOT NULL, choices TEXT NOT NULL, datasheet TEXT NOT NULL,
-  status TEXT NOT NULL, code TEXT, reason TEXT, edp_js REAL, energy_pj REAL, latency_s REAL, area_mm2 REAL, gap REAL,
-  seconds REAL, attempts INTEGER NOT NULL, UNIQUE (point, digest));
+  status TEXT NOT NULL, code TEXT, reason TEXT, edp_js REAL, energy_pj REAL, latency_s REAL, area_mm2 REAL,
+  accuracy REAL, gap REAL, seconds REAL, attempts INTEGER NOT NULL, judged INTEGER, front TEXT, UNIQUE (point, digest));
 CREATE TABLE networks (
-  candidate INTEGER NOT NULL REFERENCES candidates (id), network TEXT NOT NULL, energy_pj REAL NOT NULL,
-  latency_s REAL NOT NULL, latency_cycles INTEGER NOT NULL, edp_js REAL NOT NULL, utilisation REAL NOT NULL,
-  macs INTEGER NOT NULL, PRIMARY KEY (candidate, network)) WITHOUT ROWID;
+  candidate INTEGER NOT NULL REFERENCES candidates (id), network TEXT NOT NULL, energy_pj REAL, latency_s REAL,
+  latency_cycles INTEGER, edp_js REAL, utilisation REAL, macs INTEGER NOT NULL, accuracy REAL, accuracy_kind TEXT,
+  uncertainty REAL, specification TEXT, PRIMARY KEY (candidate, network)) WITHOUT ROWID;
 CREATE TABLE layers (
   candidate INTEGER NOT NULL REFERENCES candidates (id), position INTEGER NOT NULL, operator TEXT NOT NULL,
   energy_pj REAL NOT NULL, latency_cycles INTEGER NOT NULL, utilisation REAL NOT NULL, bottleneck TEXT NOT NULL,
@@ -221,6 +223,7 @@ class Ledger:
             result["objectives"] = {goal: value for goal, value in goals.items() if value is not None}
             result["networks"] = {entry["network"]: entry for entry in found["networks"]}
             result["layers"] = found["layers"]
+            result |= {key: found[key] for key in ("judged", "front") if found[key] is not None}
             yield "candidate", {**{key: found[key] for key in kept}, "result": result}
         rows = self._db.execute("SELECT point, generation, candidates, rejected, state FROM generations")
         for point, generation, *texts in rows.fetchall():
@@ -341,20 +344,17 @@ class Ledger:
         )
 
     def objectives(self, point: int) -> dict[str, Record]:
-        """Status, reason and objectives of every finished candidate of a point, by digest."""
-        rows = self._db.execute(
-            "SELECT digest, status, code, reason, edp_js, energy_pj, latency_s, area_mm2 FROM candidates "
-            "WHERE point = ?",
-            (point,),
-        )
+        """Status, reason and known objectives of every finished candidate of a point, by digest."""
+        columns = ", ".join(("digest", "status", "code", "reason", *_GOALS.values()))
+        rows = self._db.execute(f"SELECT {columns} FROM candidates WHERE point = ?", (point,))
         return {
             digest: {
                 "status": status,
                 "code": code,
                 "reason": reason,
-                "objectives": {"edp": edp, "energy": energy, "latency": latency, "area": area},
+                "objectives": {goal: x for goal, x in zip(_GOALS, values, strict=True) if x is not None},
             }
-            for digest, status, code, reason, edp, energy, latency, area in rows
+            for digest, status, code, reason, *values in rows
         }
 
     def generations(self, point: int) -> dict[int, Record]:
@@ -392,6 +392,10 @@ class Ledger:
             cursor = self._db.execute(f"SELECT * FROM {table} WHERE candidate = ? ORDER BY {key}", (found["id"],))
             names = [column[0] for column in cursor.description]
             found[table] = [dict(zip(names, entry, strict=True)) for entry in cursor]
+        found["front"] = None if found["front"] is None else json.loads(found["front"])
+        for entry in found["networks"]:
+            if entry["specification"] is not None:
+                entry["specification"] = json.loads(entry["specification"])
         for layer in found["layers"]:
             layer["energy_breakdown_pj"] = json.loads(layer["energy_breakdown_pj"])
             layer["bounds"] = json.loads(layer["bounds"])
@@ -458,6 +462,10 @@ def _insert_if_sound(db: sqlite3.Connection, kind: str, record: Record) -> bool:
     return True
 
 
+def _json(value: Any) -> str | None:
+    return None if value is None else json.dumps(value)
+
+
 def _insert(db: sqlite3.Connection, kind: str, record: Record) -> None:
     if kind == "meta":
         values = [(key, json.dumps(value)) for key, value in record.items()]
@@ -471,7 +479,7 @@ def _insert(db: sqlite3.Connection, kind: str, record: Record) -> None:
         result = record["result"]
         goals = result.get("objectives", {})
         cursor = db.execute(
-            "INSERT OR IGNORE INTO candidates VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO candidates VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record["point"],
                 record["digest"],
@@ -484,15 +492,27 @@ def _insert(db: sqlite3.Connection, kind: str, record: Record) -> None:
                 result.get("gap"),
                 record["seconds"],
                 record["attempts"],
+                result.get("judged"),
+                _json(result.get("front")),
             ),
         )
         if not cursor.rowcount:
             return
         key = cursor.lastrowid
         totals = ("energy_pj", "latency_s", "latency_cycles", "edp_js", "utilisation", "macs")
+        more = ("accuracy", "accuracy_kind", "uncertainty")
         db.executemany(
-            "INSERT INTO networks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(key, name, *(entry[c] for c in totals)) for name, entry in result.get("networks", {}).items()],
+            "INSERT INTO networks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    key,
+                    name,
+                    *(entry[c] for c in totals),
+                    *(entry.get(c) for c in more),
+                    _json(entry.get("specification")),
+                )
+                for name, entry in result.get("networks", {}).items()
+            ],
         )
         plain = ("operator", "energy_pj", "latency_cycles", "utilisation", "bottleneck")
         db.executemany(

@@ -11,10 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from accelerators import catalog
+from accelerators.documents import read
+from codesign import devices
+from codesign.devices import Device
 from codesign.experiments.candidates import Record
+from codesign.experiments.experiment import Baseline, Experiment
 from codesign.experiments.ledger import EXPERIMENT, Ledger, LedgerError
 from codesign.experiments.search import Generation, Job, NothingValidError, Search
-from codesign.experiments.sheet import Experiment, WorkersSheet
+from codesign.experiments.sheet import WorkersSheet
 from codesign.experiments.workers import Pool, WorkersError, libraries, pool_for
 from codesign.files import write_whole
 
@@ -162,7 +167,7 @@ class _Runner:
         active = _Active(index, Search(point), set(), dict(self.ledger.objectives(index)))
         self.active[index] = active
         if point.baseline is not None and BASELINE not in active.records:
-            self.submit(active, _baseline_job(point.baseline))
+            self.submit(active, _baseline_job(point.baseline.hardware))
         self.propose(active)
 
     def propose(self, active: _Active) -> None:
@@ -185,10 +190,17 @@ class _Runner:
         active.open.add(job.digest)
         self.in_flight += 1
         settings = point.settings
+        task: Record = {"datasheet": job.datasheet, "networks": list(point.networks), "settings": settings}
+        if point.sheet.accuracy is not None:
+            task["accuracy"] = {**point.sheet.accuracy.model_dump(), "seed": point.sheet.seed}
+        if point.nas is not None:
+            task["nas"] = point.nas
+            if job.code is not None:
+                task["code"] = list(job.code)
         if job.digest == BASELINE:
             # A budget is for designs; what they are compared with need not keep it.
             settings["budget"] = None
-        task = {"datasheet": job.datasheet, "networks": list(point.networks), "settings": settings}
+            _own_network(task, point.baseline)
         self.pool.submit((active.index, job), task)
 
     def finish(self, index: int, job: Job, result: Record, attempts: int) -> None:
@@ -246,11 +258,19 @@ def _differs(before: Record, now: Generation) -> bool:
 
 
 def _baseline_job(name: str) -> Job:
-    from accelerators import catalog
-    from accelerators.documents import read
-
+    hardware = devices.load(name)
+    if isinstance(hardware, Device):
+        return Job(BASELINE, {"accelerator": name}, {"name": hardware.name, "device": name})
     data: Any = (catalog.document(name) if name in catalog.names() else read(name)).data
     return Job(BASELINE, {"accelerator": name}, dict(data))
+
+
+def _own_network(task: Record, baseline: Baseline | None) -> None:
+    """Let the baseline run its own network, where it has one, and not one that is searched."""
+    if baseline is not None and baseline.network is not None:
+        task["networks"] = [baseline.network]
+        task["stated_accuracy"] = baseline.accuracy
+        del task["nas"]
 
 
 @contextlib.contextmanager

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.experiments.candidates import Record
-from codesign.experiments.sheet import Point
+from codesign.experiments.candidates import Record, scores
+from codesign.experiments.experiment import Point
+from codesign.experiments.joint import JointDesign, JointSpace
+from codesign.nas.spaces import Code
 from codesign.search import OPTIMISERS, Design
 from codesign.search.pareto import front
 from codesign.search.space import HardwareSpace, digest
@@ -39,11 +41,12 @@ class NothingValidError(RuntimeError):
 
 @dataclass(frozen=True)
 class Job:
-    """A design to evaluate."""
+    """A design to evaluate, with a network of its own (``code``) where both are searched together."""
 
     digest: str
     choices: dict[str, Any]
     datasheet: dict[str, Any]
+    code: Code | None = None
 
 
 @dataclass(frozen=True)
@@ -133,9 +136,12 @@ class Search:
         self._new = {design.digest: design.values for design in designs}
         self._proposed = [design.digest for design in designs]
         new = {design.digest: design for design in designs if design.digest not in self._scores}
-        return [Job(key, design.values, design.datasheet) for key, design in new.items()]
+        return [
+            Job(key, design.choices, design.datasheet, design.code if isinstance(design, JointDesign) else None)
+            for key, design in new.items()
+        ]
 
-    def _variations(self, space: HardwareSpace) -> list[tuple[Design, NDArray[np.float64]]]:
+    def _variations(self, space: HardwareSpace | JointSpace) -> list[tuple[Design, NDArray[np.float64]]]:
         """New designs near the best ones, each near one of them, and the numbers that stand for them."""
         found: dict[str, tuple[Design, NDArray[np.float64]]] = {}
         elite = list(self._elite.values())
@@ -167,9 +173,7 @@ class Search:
         goals = self.point.sheet.objective
         for key in self._proposed:
             if key not in self._scores:
-                record = records[key]
-                fine = record["status"] == "ok"
-                self._scores[key] = [float(record["objectives"][goal]) if fine else math.inf for goal in goals]
+                self._scores[key] = scores(records[key], goals)
         state: Record = {}
         if self._optimiser is not None:
             self._optimiser.tell(self._vectors, np.array([self._scores[key] for key in self._proposed]))

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from codesign.experiments.candidates import minimised, scores
+from codesign.experiments.experiment import point_sheets
 from codesign.experiments.ledger import Ledger
 from codesign.experiments.run import BASELINE
-from codesign.experiments.sheet import point_sheets
 from codesign.search.pareto import best
 
 
@@ -46,11 +47,15 @@ def summaries(folder: Path) -> Iterator[PointSummary]:
             records = ledger.objectives(index)
             baseline = records.pop(BASELINE, None)
             generations = ledger.generations(index).values()
-            fine = {key: record["objectives"] for key, record in records.items() if record["status"] == "ok"}
+            fine = {
+                key: record["objectives"]
+                for key, record in records.items()
+                if math.isfinite(sum(scores(record, sheet.objective)))
+            }
             yield PointSummary(
                 index,
                 label,
-                tuple(entry.network for entry in sheet.networks),
+                sheet.run_names,
                 sheet.compared_with,
                 len(generations),
                 sum(sum(generation["rejected"].values()) for generation in generations),
@@ -69,6 +74,7 @@ def _best(
     keys = sorted(found, key=lambda key: (places.get(key, math.inf), key))
     if not keys:
         return None
-    points = np.array([[found[key][goal] for goal in goals] for key in keys])
-    key = keys[best(points, np.array([found[key]["edp"] for key in keys]))]
+    points = np.array([minimised(found[key], goals) for key in keys])
+    edp = np.array([found[key].get("edp", points[i, 0]) for i, key in enumerate(keys)])
+    key = keys[best(points, edp)]
     return key, found[key]

@@ -25,11 +25,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from accelerators.documents import Document
-from accelerators.spatial import datasheet as spatial_datasheet
-from codesign.experiments.candidates import Record, evaluate_candidate
-from codesign.experiments.sheet import is_address, load_network
-from codesign.networks import Network
+from codesign.experiments.candidates import Record
+from codesign.experiments.sheet import is_address
+from codesign.experiments.task import evaluate_task
 from mappers.processes import kill, worker_pool
 
 _TRIES = 2
@@ -48,25 +46,6 @@ def libraries() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
-
-
-@functools.cache
-def _network_of(specification: str) -> Network:
-    return load_network(json.loads(specification))
-
-
-def evaluate_task(task: Record) -> Record:
-    """Evaluate a candidate: ``datasheet``, ``networks`` (specifications) and ``settings`` as plain data."""
-    start = time.perf_counter()
-    accelerator = spatial_datasheet.load(Document("candidate", task["datasheet"]))
-    graphs = [_network_of(json.dumps(specification, sort_keys=True)) for specification in task["networks"]]
-    try:
-        result = evaluate_candidate(accelerator, graphs, **task["settings"])
-    except Exception as error:
-        # One candidate, such as one with too large a space for the mapper, is no reason to end a search.
-        why = str(error).splitlines()
-        result = {"status": "failed", "code": type(error).__name__, "reason": why[0] if why else type(error).__name__}
-    return {**result, "seconds": time.perf_counter() - start}
 
 
 @dataclass

@@ -16,6 +16,8 @@ from typing import Any
 
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.units import UNITS, split_unit
+from codesign.experiments.experiment import mapping_objective
+from codesign.experiments.network_search import front_of, goal_value
 from codesign.reports._run import Candidate, Design, Point, Row, Run
 from codesign.reports._words import GOALS, choices, said, title, value, with_unit
 from codesign.reports.tables import percent
@@ -81,7 +83,7 @@ def _goal_axis(goal: str, values: Iterable[float]) -> Axis:
 
 
 def _scaled(goal: str, candidates: Iterable[Candidate]) -> list[float]:
-    return [c.values[goal] * GOALS[goal][1] for c in candidates]
+    return [c.values.get(goal, math.nan) * GOALS[goal][1] for c in candidates]
 
 
 def _thinned(entries: Sequence[Any]) -> Sequence[Any]:
@@ -127,7 +129,7 @@ def convergence(run: Run, winner: Point) -> Figure:
         panel.append(
             _trace("lines", name, *_so_far(tracks[winner.index], goal), (), line=line, legendgroup="best", **place)
         )
-        if base:
+        if base and goal in base.values:
             ys = _scaled(goal, [base, base])
             line = {"dash": "dash", "color": _ORANGE, "width": 1.5}
             name = f"baseline {base.name}"
@@ -144,9 +146,10 @@ def convergence(run: Run, winner: Point) -> Figure:
 
 
 def _so_far(track: Sequence[Candidate], goal: str) -> tuple[list[int], list[float]]:
-    values = [c.values[goal] * GOALS[goal][1] if c.fine else math.inf for c in track]
+    values = [c.scores([goal])[0] for c in track]
     best = [(i, number) for i, number in enumerate(itertools.accumulate(values, min), 1) if number < math.inf]
-    return [i for i, _ in best], [number for _, number in best]
+    factor = -GOALS[goal][1] if goal == "accuracy" else GOALS[goal][1]
+    return [i for i, _ in best], [number * factor for _, number in best]
 
 
 def _cloud(track: Sequence[Candidate], goal: str, point: Point) -> Trace:
@@ -168,10 +171,12 @@ def _cloud(track: Sequence[Candidate], goal: str, point: Point) -> Trace:
 
 def given(point: Point) -> list[Figure]:
     """Given accelerators side by side, a figure per objective."""
-    fine = sorted((c for c in point.tried if c.fine), key=lambda c: c.values[point.goals[0]])
+    fine = sorted((c for c in point.tried if c.fine), key=lambda c: c.scores(point.goals[:1]))
     base = _baseline_of(point)
     figures = []
     for goal, (name, _, unit) in GOALS.items():
+        if not all(goal in c.values for c in fine):
+            continue
         bars: Trace = {
             "type": "bar",
             "orientation": "h",
@@ -187,12 +192,13 @@ def given(point: Point) -> list[Figure]:
             "yaxis": {"automargin": True, "autorange": "reversed", "type": "category"},
             "showlegend": False,
         }
-        caption = f"{name} of the given accelerators, less is better."
-        if base:
+        better = "more" if goal == "accuracy" else "less"
+        caption = f"{name} of the given accelerators, {better} is better."
+        if base and goal in base.values:
             (at,) = _scaled(goal, [base])
             line = {"color": _ORANGE, "dash": "dash", "width": 1.5}
             layout["shapes"] = [{"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": line}]
-            caption = f"{name} of the given accelerators, less is better; the broken line is the baseline {base.name}."
+            caption = caption[:-1] + f"; the broken line is the baseline {base.name}."
         figures.append(Figure([bars], layout, caption, 130 + 34 * len(fine)))
     return figures
 
@@ -208,6 +214,89 @@ def fronts(run: Run) -> list[Figure]:
         for goals, points in groups.items()
         for x, y in itertools.combinations(goals, 2)
     ]
+
+
+def accuracy_fronts(run: Run) -> list[Figure]:
+    """Networks that no other one beats in accuracy and cost, of all designs of the points that searched networks."""
+    found = []
+    for point in run.points:
+        nas = point.sheet.nas if point.sheet else None
+        if nas is None or not any(c.front for c in point.tried):
+            continue
+        goal = mapping_objective(point.goals)
+        factor = GOALS[goal][1]
+        rows = [(row, c) for c in point.tried for row in c.front]
+        best = [rows[i] for i in front_of([row for row, _ in rows], goal)]
+        members = {id(row) for row, _ in best}
+
+        if point.given:
+            data = [
+                _networks(
+                    goal,
+                    "lines+markers",
+                    c.name,
+                    [(row, c) for row in c.front],
+                    marker={"size": 6, "color": _SERIES[i % len(_SERIES)]},
+                    line={"shape": "hv", "width": 1.2, "color": _SERIES[i % len(_SERIES)]},
+                )
+                for i, c in enumerate(c for c in point.tried if c.front)
+            ]
+        else:
+            others = _thinned([(row, c) for row, c in rows if id(row) not in members])
+            data = [
+                _networks(
+                    goal,
+                    "markers",
+                    "fronts of other designs",
+                    others,
+                    marker={"size": 4, "color": _GREY, "opacity": 0.45},
+                ),
+                _networks(
+                    goal,
+                    "lines+markers",
+                    "front of all designs",
+                    best,
+                    marker={"size": 7, "color": _BLUE},
+                    line={"shape": "hv", "width": 1.2, "color": _BLUE},
+                ),
+            ]
+        base = _baseline_of(point)
+        if base and goal in base.values and "accuracy" in base.values:
+            style = {"size": 11, "symbol": "diamond", "color": _ORANGE}
+            data.append(
+                _trace(
+                    "markers",
+                    f"baseline {base.name}",
+                    [base.values[goal] * factor],
+                    [base.values["accuracy"]],
+                    [_about(base, point)],
+                    marker=style,
+                )
+            )
+        layout: dict[str, Any] = {
+            "xaxis": _goal_axis(goal, [x for trace in data for x in trace["x"]]),
+            "yaxis": _axis("accuracy"),
+            "hovermode": "closest",
+        }
+        for level in nas.at_least:
+            line = {"color": _GREY, "dash": "dot", "width": 1}
+            shape = {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": level, "y1": level, "line": line}
+            layout.setdefault("shapes", []).append(shape)
+        named = f", {point.name}" if point.name else ""
+        asked = "; dotted, what was asked for" if nas.at_least else ""
+        found.append(Figure(data, layout, f"Accuracy against {title(goal)}{named}{asked}.", 400))
+    return found
+
+
+def _networks(goal: str, mode: str, name: str, listed: Sequence[tuple[Any, Candidate]], **more: Any) -> Trace:
+    """Networks of fronts: cost against accuracy."""
+    _, factor, unit = GOALS[goal]
+    xs = [goal_value(row[1], row[2], goal) * factor for row, _ in listed]
+    texts = [
+        hover(f"accuracy {row[0]:.4g}, {title(goal)} {with_unit(x, unit)}", f"on {c.name}")
+        for (row, c), x in zip(listed, xs, strict=True)
+    ]
+    return _trace(mode, name, xs, [row[0] for row, _ in listed], texts, **more)
 
 
 def _front(points: Sequence[Point], x: str, y: str, objectives: int) -> Figure:
@@ -323,7 +412,7 @@ def _number(chosen: Any) -> float | None:
 
 def energy(shown: Sequence[tuple[Design, Sequence[Row]]], listed: str) -> Figure:
     """Energy of every layer by part, a panel per design."""
-    colors = _part_colors([design.accelerator for design, _ in shown])
+    colors = _part_colors(shown)
     data: list[Trace] = []
     for part, color in colors.items():
         first = True
@@ -399,9 +488,11 @@ def _layer_names(rows: Sequence[Row]) -> list[str]:
     return [hover(name if counts[name] == 1 else f"{name} #{i}") for i, name in enumerate(short, 1)]
 
 
-def _part_colors(accelerators: Sequence[SpatialAccelerator]) -> dict[str, str]:
-    """Parts of the energy in the order of the stack: levels of all designs, then the rest."""
-    names = list(dict.fromkeys(level.name for each in accelerators for level in each.levels))
+def _part_colors(shown: Sequence[tuple[Design, Sequence[Row]]]) -> dict[str, str]:
+    """Parts of the energy in the order of the stack: levels of all designs, other parts, then what all have."""
+    levels = [level.name for design, _ in shown if design.accelerator for level in design.accelerator.levels]
+    parts = [part for _, rows in shown for row in rows for part in row.parts if part not in _PARTS]
+    names = list(dict.fromkeys([*levels, *parts]))
     return {name: _LEVELS[i % len(_LEVELS)] for i, name in enumerate(names)} | _PARTS
 
 
@@ -411,14 +502,15 @@ def roofline(shown: Sequence[Design]) -> Figure | None:
     xs = [mark.intensity for listed in marks.values() for mark in listed]
     if not xs:
         return None
-    ridges = {design.title: _ridge(design.accelerator) for design in shown}
+    built = {design.title: design.accelerator for design in shown if design.accelerator is not None}
+    ridges = {name: _ridge(accelerator) for name, accelerator in built.items()}
     ends = [*xs, *(ridge for ridge in ridges.values() if ridge)]
     low, high = min(ends) / 2, max(ends) * 2
     data: list[Trace] = []
     for design, color, dash, symbol in zip(
         shown, (_BLUE, _ORANGE), ("solid", "dash"), ("circle", "diamond"), strict=False
     ):
-        accelerator, ridge, listed = design.accelerator, ridges[design.title], marks[design.title]
+        accelerator, ridge, listed = built[design.title], ridges[design.title], marks[design.title]
         outermost = accelerator.levels[0].name
         peak = accelerator.macs * accelerator.clock_hz
         roof_x = [low, ridge, high] if ridge else [low, high]
@@ -444,7 +536,7 @@ def roofline(shown: Sequence[Design]) -> Figure | None:
         rates = [mark.rate for mark in listed]
         name = f"layers on {design.title}"
         data.append(_trace("markers", name, [mark.intensity for mark in listed], rates, texts, marker=marker))
-    outermost = shown[0].accelerator.levels[0].name
+    outermost = built[shown[0].title].levels[0].name
     layout = {
         "xaxis": _axis(f"MACs per byte of {outermost} traffic", "", ends, tickformat="~g"),
         "yaxis": _axis("MACs per second", "MAC/s", [y for trace in data for y in trace["y"]]),

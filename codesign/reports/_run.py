@@ -20,19 +20,24 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from accelerators.catalog import Hardware
 from accelerators.costs import Cost, Infeasible, InfeasibleError
 from accelerators.documents import Document, DocumentError, parse
 from accelerators.operators import Operator
-from accelerators.spatial import datasheet as spatial_datasheet
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.mapping import Mapping as LoopNest
 from accelerators.spatial.mapping import MappingError
 from accelerators.spatial.model import evaluate
+from codesign import evaluation
 from codesign.costs import LayerCost, NetworkCost
+from codesign.devices import Device
 from codesign.evaluation import layer_costs
+from codesign.experiments.candidates import scores
 from codesign.experiments.ledger import Ledger
+from codesign.experiments.networks import load_network
 from codesign.experiments.run import BASELINE
-from codesign.experiments.sheet import ExperimentSheet, load_network
+from codesign.experiments.sheet import ExperimentSheet
+from codesign.experiments.task import hardware_of
 from codesign.networks import Network, NetworkError
 from codesign.reports.tables import si
 from codesign.search.pareto import best, front
@@ -53,10 +58,17 @@ class Candidate:
     values: dict[str, float]
     gap: float | None
     seconds: float
+    #: Where networks are searched: how many were judged, and rows of accuracy, energy in pJ, latency in s, and code.
+    judged: int | None = None
+    front: tuple[tuple[float, float, float, list[int]], ...] = ()
 
     @property
     def fine(self) -> bool:
         return self.status == "ok"
+
+    def scores(self, goals: Sequence[str]) -> list[float]:
+        """What was sought, the smaller the better; infinite where it is not known."""
+        return scores({"status": self.status, "objectives": self.values}, goals)
 
     @property
     def name(self) -> str:
@@ -117,7 +129,7 @@ class Point:
     def front(self) -> tuple[Candidate, ...]:
         """The designs that no other one beats, sorted by the first objective."""
         # One of several equals is enough.
-        unique = {tuple(c.values[goal] for goal in self.goals): c for c in reversed(self.tried) if c.fine}
+        unique = {tuple(c.scores(self.goals)): c for c in reversed(self.tried) if c.fine}
         values: list[tuple[float, ...]] = []
         # In parts, because a front compares each with each.
         for part in _parts(list(unique), _FRONT_PART):
@@ -131,8 +143,8 @@ class Point:
         fine = [c for c in self.tried if c.fine]
         if not fine:
             return None
-        points = np.array([[c.values[goal] for goal in self.goals] for c in fine])
-        return fine[best(points, np.array([c.values["edp"] for c in fine]))]
+        points = np.array([c.scores(self.goals) for c in fine])
+        return fine[best(points, np.array([c.values.get("edp", points[i, 0]) for i, c in enumerate(fine)]))]
 
 
 @dataclass(frozen=True)
@@ -159,16 +171,25 @@ class Row:
 
 @dataclass
 class Design:
-    """Everything about one design: the accelerator, its layers by network, what was computed again and what failed."""
+    """Everything about one design: the hardware, its layers by network, what was computed again and what failed.
+
+    ``graphs`` are its networks, as far as they are at hand.
+    """
 
     title: str
     candidate: Candidate
     datasheet: dict[str, Any]
-    accelerator: SpatialAccelerator
+    hardware: Hardware | Device
     totals: list[dict[str, Any]]
+    graphs: Sequence[Network] = ()
     layers: dict[str, list[Row]] = field(default_factory=dict)
     costs: dict[str, NetworkCost] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def accelerator(self) -> SpatialAccelerator | None:
+        """The hardware, if it has levels and an array."""
+        return self.hardware if isinstance(self.hardware, SpatialAccelerator) else None
 
     @cached_property
     def shapes(self) -> dict[Any, tuple[Row, list[tuple[str, str]]]]:
@@ -238,17 +259,19 @@ def _parts(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
 
 
 def _candidate(entry: Mapping[str, Any]) -> Candidate:
-    values = {"edp": entry["edp_js"], "energy": entry["energy_pj"]}
-    values |= {"latency": entry["latency_s"], "area": entry["area_mm2"]}
+    values = {"edp": entry["edp_js"], "energy": entry["energy_pj"], "latency": entry["latency_s"]}
+    values |= {"area": entry["area_mm2"], "accuracy": entry["accuracy"]}
     return Candidate(
         entry["point"],
         entry["digest"],
         json.loads(entry["choices"]),
         entry["status"],
         entry["reason"] or entry["code"] or "",
-        values if entry["status"] == "ok" else {},
+        {goal: value for goal, value in values.items() if value is not None} if entry["status"] == "ok" else {},
         entry["gap"],
         entry["seconds"] or 0.0,
+        entry["judged"],
+        tuple((*figures, code) for *figures, code in json.loads(entry["front"] or "[]")),
     )
 
 
@@ -291,12 +314,14 @@ def _winner(points: Sequence[Point]) -> tuple[Point | None, bool]:
     goals = {point.goals for point in points}
     goal = points[0].goals[0] if len(goals) == 1 and len(points[0].goals) == 1 else "edp"
     varied = len({json.dumps([n.model_dump() for n in p.sheet.networks]) if p.sheet else "" for p in able}) > 1
-    by_gain = varied and all(point.baseline is not None and point.baseline.fine for point in able)
+    by_gain = varied and all(
+        point.baseline is not None and point.baseline.fine and goal in point.baseline.values for point in able
+    )
 
     def rank(point: Point) -> float:
         assert point.best is not None
-        base = point.baseline.values[goal] if by_gain and point.baseline else 1.0
-        return point.best.values[goal] / base
+        score = point.best.scores([goal])[0]
+        return score / point.baseline.values[goal] if by_gain and point.baseline else score
 
     return min(able, key=rank), by_gain
 
@@ -322,11 +347,28 @@ def _networks(sheet: ExperimentSheet | None, folders: Sequence[Path]) -> tuple[l
 
 def _design(title: str, ledger: Ledger, point: Point, candidate: Candidate, graphs: Sequence[Network]) -> Design:
     record = ledger.candidate(point.index, candidate.digest)
-    accelerator = spatial_datasheet.load(Document(title, record["datasheet"]))
-    design = Design(title, candidate, record["datasheet"], accelerator, record["networks"])
+    hardware = hardware_of(record["datasheet"], title)
+    totals = sorted(record["networks"], key=lambda entry: (entry["specification"] or {}).get("position", 0))
+    design = Design(title, candidate, record["datasheet"], hardware, totals)
+    own = [entry["specification"] for entry in totals if entry["specification"] is not None]
+    if own:
+        try:
+            graphs = [load_network(specification) for specification in own]
+        except (NetworkError, DocumentError, ValueError, ImportError, OSError) as error:
+            graphs = []
+            design.problems.append(f"{title}: its network cannot be loaded: {error}")
+    design.graphs = graphs
+    fuse = bool(point.sheet and point.sheet.fuse)
+    if not isinstance(hardware, SpatialAccelerator):
+        for graph in graphs:
+            (cost,) = evaluation.evaluate(graph, hardware, fuse=fuse).results
+            design.costs[graph.name] = cost
+            design.layers[graph.name] = [_other_row(layer) for layer in cost.layers if isinstance(layer.cost, Cost)]
+        return design
+    accelerator = hardware
     if graphs:
         try:
-            design.costs = _network_costs(accelerator, graphs, record["layers"], bool(point.sheet and point.sheet.fuse))
+            design.costs = _network_costs(accelerator, graphs, record["layers"], fuse)
         except (InfeasibleError, MappingError, ValueError) as error:
             design.problems.append(f"{title}: the saved mappings cannot be evaluated: {error}")
     gaps = dict(zip(_operators(graphs), (layer["gap"] for layer in record["layers"]), strict=False))
@@ -408,6 +450,23 @@ def _row(accelerator: SpatialAccelerator, layer: LayerCost, gaps: Mapping[Operat
         cost.utilisation,
         gaps.get(layer.operator),
         layer.fused,
+    )
+
+
+def _other_row(layer: LayerCost) -> Row:
+    """A layer on hardware without mappings."""
+    cost = layer.cost
+    assert isinstance(cost, Cost)
+    return Row(
+        layer.name,
+        str(layer.operator),
+        cost.energy_breakdown_pj,
+        cost.latency_s,
+        "fused" if layer.fused else cost.bottleneck,
+        layer.operator,
+        macs=cost.macs,
+        utilisation=cost.utilisation,
+        fused=layer.fused,
     )
 
 

@@ -15,6 +15,7 @@ GOALS = {
     "energy": ("energy", 1e-12, "J"),
     "latency": ("latency", 1.0, "s"),
     "area": ("area", 1.0, "mm²"),
+    "accuracy": ("accuracy", 1.0, ""),
 }
 #: Rows of a table: more than that nobody reads.
 MOST_ROWS = 50
@@ -28,10 +29,12 @@ def title(goal: str) -> str:
     return GOALS[goal][0]
 
 
-def value(goal: str, number: float) -> str:
-    """An objective with its unit, ready to read."""
+def value(goal: str, number: float | None) -> str:
+    """An objective with its unit, ready to read; a dash for None. Accuracies are in per cent, or scores."""
+    if number is None:
+        return DASH
     _, factor, unit = GOALS[goal]
-    return f"{number:.4g} {unit}" if goal == "area" else with_unit(number * factor, unit)
+    return f"{number:.4g} {unit}".rstrip() if goal in ("area", "accuracy") else with_unit(number * factor, unit)
 
 
 def with_unit(number: float, unit: str) -> str:
@@ -39,8 +42,12 @@ def with_unit(number: float, unit: str) -> str:
     return si(number).replace("u", "µ") + unit
 
 
-def ratio(number: float, base: float) -> str:
-    """How a value compares with the baseline's; less is better."""
+def ratio(goal: str, number: float | None, base: float | None) -> str:
+    """How a value compares with the baseline's; less is better, but of accuracies."""
+    if number is None or base is None:
+        return ""
+    if goal == "accuracy":
+        return f"{number - base:+.3g} points"
     if not number > 0 or not base > 0:
         return ""
     times = base / number

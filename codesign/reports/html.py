@@ -20,13 +20,16 @@ from accelerators.spatial.mapping_file import LayerMapping, MappingDocument
 from codesign import mappings
 from codesign.experiments.export import datasheet_yaml
 from codesign.experiments.ledger import Ledger
+from codesign.experiments.networks import space_of
 from codesign.files import write_whole
+from codesign.networks import NetworkError
 from codesign.reports import _figures as figures
 from codesign.reports._figures import Figure
 from codesign.reports._run import Design, Point, Row, Run
 from codesign.reports._words import DASH, GOALS, MOST_ROWS, Table, choices, pattern, ratio, said, table, title, value
 from codesign.reports._words import with_unit as unit
 from codesign.reports.drawing import axis_text, bandwidth_text, draw, size_text
+from codesign.reports.network_drawing import KINDS, draw_network
 from codesign.reports.tables import percent, si
 
 #: The report in a run's folder, and the folder of the winning design in it.
@@ -56,10 +59,12 @@ def write_report(folder: Path) -> Path:
         raise ValueError("reports need plotly and jinja2: pip install 'codesign[report]'") from None
     with Ledger(folder, write=False) as ledger:
         run = Run.of(ledger)
+    networks: list[dict[str, str]] = []
     if run.best is not None:
+        (folder / BEST).mkdir(exist_ok=True)
         for name, text in _best_files(run.best).items():
-            (folder / BEST).mkdir(exist_ok=True)
             write_whole(folder / BEST / name, text)
+        networks = _write_networks(run.best, folder / BEST)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("codesign.reports"),
         autoescape=True,
@@ -70,7 +75,7 @@ def write_report(folder: Path) -> Path:
     page = _Page(run)
     content = page.content()
     text = environment.get_template("report.html").render(
-        **content, figures=_embedded(page.figures), plotly=get_plotlyjs()
+        **content, networks=networks, kinds=KINDS, figures=_embedded(page.figures), plotly=get_plotlyjs()
     )
     path = folder / REPORT
     write_whole(path, text)
@@ -100,6 +105,40 @@ def _best_files(design: Design) -> dict[str, str]:
     return found
 
 
+def _write_networks(design: Design, folder: Path) -> list[dict[str, str]]:
+    """Write the networks that were searched: what they are, as JSON, and as ONNX where that can be had."""
+    found = []
+    entries = {entry["network"]: entry["specification"] for entry in design.totals}
+    several = len(design.graphs) > 1
+    for i, graph in enumerate(design.graphs):
+        specification = entries.get(graph.name)
+        if specification is None or "space" not in specification:
+            continue
+        stem = f"network_{i + 1}" if several else "network"
+        space = space_of(specification["space"], specification["options"])
+        written = json.dumps(space.write(specification["code"]))
+        write_whole(folder / f"{stem}.json", written + "\n")
+        onnx = ""
+        try:
+            from codesign.networks.onnx_export import export_onnx
+
+            export_onnx(graph, folder / f"{stem}.onnx")
+            onnx = f"{BEST}/{stem}.onnx"
+        except (ImportError, NetworkError) as error:
+            design.problems.append(f"no {stem}.onnx: {error}")
+        found.append(
+            {
+                "name": graph.name,
+                "json": f"{BEST}/{stem}.json",
+                "onnx": onnx,
+                "written": written,
+                "described": space.describe(specification["code"]),
+                "svg": draw_network(graph),
+            }
+        )
+    return found
+
+
 def _mapping_document(design: Design) -> MappingDocument | None:
     """The mappings of all networks; only one per shape if that would be too much for a file."""
     layers: list[LayerMapping] = []
@@ -109,7 +148,7 @@ def _mapping_document(design: Design) -> MappingDocument | None:
         layers += [replace(layer, name=prefix + layer.name) for layer in document.layers] if document else []
     if not layers:
         return None
-    found = MappingDocument(design.accelerator.name, tuple(layers), datasheet=_ACCELERATOR)
+    found = MappingDocument(design.hardware.name, tuple(layers), datasheet=_ACCELERATOR)
     if len(mappings.dump(found).encode()) > _MOST_MAPPING_BYTES:
         shapes = {layer.operator: layer for layer in reversed(layers)}
         found = replace(found, layers=tuple(reversed(shapes.values())))
@@ -141,7 +180,7 @@ class _Page:
             "finished": all(point.finished for point in run.points),
             "result": self.result(),
             "convergence": self.convergence(),
-            "front": self.places(figures.fronts(run)),
+            "front": self.places([*figures.accuracy_fronts(run), *figures.fronts(run)]),
             "sweep": self.sweep(),
             "design": self.design(),
             "layers": self.layers(),
@@ -204,13 +243,16 @@ class _Page:
         best, *others = [design.candidate for design in self.shown]
         cards = []
         for goal in GOALS:
-            against = others[0].values[goal] if others else None
+            if goal not in best.values:
+                continue
+            against = others[0].values.get(goal) if others else None
+            worse = against is not None and best.scores([goal])[0] > others[0].scores([goal])[0]
             cards.append(
                 {
                     "name": title(goal),
                     "value": value(goal, best.values[goal]),
-                    "ratio": "" if against is None else ratio(best.values[goal], against),
-                    "worse": against is not None and best.values[goal] > against,
+                    "ratio": ratio(goal, best.values[goal], against),
+                    "worse": worse,
                     "base": "" if against is None else f"baseline {others[0].name}: {value(goal, against)}",
                     "sought": goal in self.winner.goals,
                 }
@@ -227,7 +269,8 @@ class _Page:
         """Sentences about the winner."""
         best = self.shown[0].candidate
         goals = " and ".join([", ".join(map(title, winner.goals[:-1])), title(winner.goals[-1])]).removeprefix(" and ")
-        found = [f"{best.name} is the design with the least {goals}."]
+        least = "greatest" if winner.goals == ("accuracy",) else "least"
+        found = [f"{best.name} is the design with the {least} {goals}."]
         if len(winner.goals) > 1:
             of = f"one design is on the front of {goals}"
             if len(winner.front) > 1:
@@ -239,16 +282,40 @@ class _Page:
         if len(self.shown[0].totals) > 1:
             means = "energy, latency and EDP are geometric means"
             found.append(f"Over {len(self.shown[0].totals)} networks, {means}.")
-        if best.gap is None:
+        found += self.searched(winner)
+        if self.shown[0].accelerator is None:
+            found.append(f"Its hardware has no mappings: {self.quality()}.")
+        elif best.gap is None:
             found.append("How far its mappings are from the best ones is not known.")
         else:
             within = f"within {best.gap:.2%} of the optimum" if best.gap else "proven optimal"
             found.append(f"Every one of its mappings is {within}.")
         return found
 
+    def quality(self) -> str:
+        """How the figures of the winner were made."""
+        made = [cost.quality for cost in self.shown[0].costs.values() if cost.quality]
+        return made[0] if made else "how its figures were made is not known"
+
+    def searched(self, winner: Point) -> list[str]:
+        """A sentence about the networks that were searched, if they were."""
+        nas = winner.sheet.nas if winner.sheet else None
+        if nas is None:
+            return []
+        judged = sum(c.judged or 0 for c in winner.tried)
+        found = f"Networks of {nas.space} were searched together with the hardware, one network for every design."
+        if nas.mode == "nested":
+            found = f"Networks of {nas.space} were searched on every design, {judged:,} judged in all."
+        wanted = f" They must have an accuracy of {' or '.join(f'{level:g}' for level in nas.at_least)}."
+        kinds = {entry["accuracy_kind"] for entry in self.shown[0].totals if entry["accuracy_kind"]}
+        kind = f" Accuracies are {' and '.join(sorted(kinds))} ({nas.accuracy.name})." if kinds else ""
+        return [found + (wanted if nas.at_least else "") + kind]
+
     def networks(self) -> Table:
         """Every network on the winner and on the baseline."""
-        keys = (("edp", "edp_js"), ("energy", "energy_pj"), ("latency", "latency_s"))
+        keys: tuple[tuple[str, str], ...] = (("edp", "edp_js"), ("energy", "energy_pj"), ("latency", "latency_s"))
+        if any(entry["accuracy"] is not None for design in self.shown for entry in design.totals):
+            keys = (*keys, ("accuracy", "accuracy"))
         rows = [
             [
                 entry["network"],
@@ -261,13 +328,13 @@ class _Page:
             for entry in design.totals
         ]
         rows.sort(key=lambda row: row[0])
-        return table(("network", "design", "EDP", "energy", "latency", "utilisation", "MACs"), rows, 2)
+        return table(("network", "design", *(title(goal) for goal, _ in keys), "utilisation", "MACs"), rows, 2)
 
     def designs(self, point: Point) -> Table:
         """The designs that were given, or the front, or the best ones."""
         goal = point.goals[0] if len(point.goals) == 1 else "edp"
         if len(point.goals) == 1 or point.given:
-            listed = sorted((c for c in point.tried if c.fine), key=lambda c: c.values[goal])
+            listed = sorted((c for c in point.tried if c.fine), key=lambda c: c.scores([goal]))
             listed = listed if point.given else listed[:_FEW_DESIGNS]
             name = "Given designs" if point.given else "Best designs"
         else:
@@ -276,11 +343,13 @@ class _Page:
             listed = [point.front[round(i)] for i in chosen]
             name = f"The front: {len(listed)} of {len(point.front)} designs"
         base = point.baseline if point.baseline and point.baseline.fine else None
-        columns = ["design", *([] if point.given else ["choices"]), *map(title, GOALS)]
+        known = [g for g in GOALS if any(g in c.values for c in listed)]
+        columns = ["design", *([] if point.given else ["choices"]), *map(title, known)]
         rows = []
         for c in listed:
-            row = [c.name, *([] if point.given else [", ".join(choices(c))]), *(value(g, c.values[g]) for g in GOALS)]
-            rows.append(row + ([ratio(c.values[goal], base.values[goal])] if base else []))
+            words = [] if point.given else [", ".join(choices(c))]
+            row = [c.name, *words, *(value(g, c.values.get(g)) for g in known)]
+            rows.append(row + ([ratio(goal, c.values.get(goal), base.values.get(goal))] if base else []))
         columns += [f"{title(goal)} against baseline"] if base else []
         return {**table(columns, rows, 1 if point.given else 2), "name": name}
 
@@ -310,8 +379,8 @@ class _Page:
                 [
                     *(said(point.label[key]) for key in keys),
                     name + (" ★" if point is self.winner else ""),
-                    *(value(goal, best.values[goal]) if best else DASH for goal in goals),
-                    ratio(best.values[goals[-1]], base.values[goals[-1]]) if best and base and base.fine else "",
+                    *(value(goal, best.values.get(goal)) if best else DASH for goal in goals),
+                    ratio(goals[-1], best.values.get(goals[-1]), base.values.get(goals[-1])) if best and base else "",
                     f"{fine:,} of {len(point.tried):,}",
                 ]
             )
@@ -330,7 +399,7 @@ class _Page:
     def design(self) -> dict[str, Any] | None:
         if not self.shown:
             return None
-        sheets = [_figures_of(design.accelerator) for design in self.shown]
+        sheets = [_figures_of(design) for design in self.shown]
         # Levels of the winner first; MACs, which all have, last.
         parts = list(dict.fromkeys(part for sheet in sheets for part in sheet))
         parts.sort(key=lambda part: part == "MAC unit")
@@ -346,17 +415,24 @@ class _Page:
             "drawings": [
                 {"title": design.title, "name": design.accelerator.name, "svg": draw(design.accelerator)}
                 for design in self.shown
+                if design.accelerator is not None
             ],
             "datasheet": table(columns, rows, len(columns), most=1000),
             "choices": table(("parameter", "value"), [[name, said(each)] for name, each in chosen], 2),
-            "mappings": bool(self.shown[0].costs),
+            "mappings": any(row.nest for rows in self.shown[0].layers.values() for row in rows),
         }
 
     def layers(self) -> list[dict[str, Any]]:
         """Energy and latency of every layer, by network."""
         found = []
         for network, rows in self.shown[0].layers.items() if self.shown else ():
-            several = [(design, design.layers[network]) for design in self.shown if network in design.layers]
+            # Networks that were searched go by one name and differ.
+            shape = [(row.name, row.operator) for row in rows]
+            several = [
+                (design, design.layers[network])
+                for design in self.shown
+                if [(row.name, row.operator) for row in design.layers.get(network, ())] == shape
+            ]
             known = bool(self.shown[0].costs)
             listed = f"{len(rows)} layers in the order in which they run" if known else "every shape once"
             listed_figures = [figures.energy(several, listed), figures.latency(several)]
@@ -364,7 +440,7 @@ class _Page:
         return found
 
     def roofline(self) -> list[dict[str, Any]]:
-        figure = figures.roofline([design for design in self.shown if design.costs])
+        figure = figures.roofline([design for design in self.shown if design.costs and design.accelerator])
         return self.places([figure] if figure else [])
 
     def nests(self) -> list[dict[str, Any]]:
@@ -413,8 +489,35 @@ class _Page:
         return table(("status", "reason", "designs"), rows, 2) if rows else None
 
 
-def _figures_of(accelerator: SpatialAccelerator) -> dict[str, dict[str, str]]:
+def _figures_of(design: Design) -> dict[str, dict[str, str]]:
     """What a datasheet says: figures by part."""
+    if design.accelerator is None:
+        return _as_given(design)
+    return _spatial_figures(design.accelerator)
+
+
+def _as_given(design: Design) -> dict[str, dict[str, str]]:
+    """A datasheet without levels, as it is; what it says of its sources is left out."""
+    plain = {key: str(each) for key, each in design.datasheet.items() if not isinstance(each, dict | list)}
+    whole = {key: each for key, each in plain.items() if key not in ("description", "source")}
+    if "area" in design.candidate.values:
+        whole["area of the chip"] = value("area", design.candidate.values["area"])
+    found = {"whole design": whole}
+    for key, each in design.datasheet.items():
+        if isinstance(each, dict):
+            found[key] = {name: _inline(entry) for name, entry in each.items() if name != "source"}
+        elif isinstance(each, list):
+            found[key] = {str(i): _inline(entry) for i, entry in enumerate(each)}
+    return found
+
+
+def _inline(entry: Any) -> str:
+    if isinstance(entry, dict):
+        return ", ".join(f"{name} {_inline(each)}" for name, each in entry.items() if name != "source")
+    return said(entry)
+
+
+def _spatial_figures(accelerator: SpatialAccelerator) -> dict[str, dict[str, str]]:
     compute = accelerator.compute
     found = {
         # Names of levels have no spaces.

@@ -95,7 +95,8 @@ def runs_table(runs: Sequence[tuple[Path, PointSummary]], width: int) -> Table:
     One row per point; one column per point where rows would be wider than ``width`` characters.
     """
     names = ["run", "point", "networks", "generations", "rejected", "designs", "infeasible", "EDP mJ ms", "energy mJ"]
-    names += ["latency ms", "area mm2", "compared with", "EDP gain", "energy gain", "latency gain", "design"]
+    names += ["latency ms", "area mm2", "accuracy", "compared with", "EDP gain", "energy gain", "latency gain"]
+    names += ["accuracy gain", "design"]
     words = {"run", "point", "networks", "compared with", "design"}
     rows = [_run_row(folder, summary) for folder, summary in runs]
     # What is the same everywhere, and empty, says nothing.
@@ -123,18 +124,29 @@ def _run_row(folder: Path, summary: PointSummary) -> tuple[str, ...]:
     row = (folder.name, label, ", ".join(summary.networks), *counts)
     compared = summary.compared_with or ""
     if not summary.best:
-        return (*row, "-", "-", "-", "-", compared, *["-" if compared else ""] * 3, "")
+        return (*row, "-", "-", "-", "-", "", compared, *["-" if compared else ""] * 3, "", "")
     key, found = summary.best
-    base = summary.baseline
-    gains = ["" if base is None else f"{base[goal] / found[goal]:.3g}x" for goal in ("edp", "energy", "latency")]
+    base = summary.baseline or {}
+
+    def figure(goal: str, factor: float = 1.0) -> str:
+        value = found.get(goal)
+        return "" if value is None else f"{value * factor:.4g}"
+
+    def gain(goal: str) -> str:
+        ours, theirs = found.get(goal), base.get(goal)
+        return "" if ours is None or theirs is None else f"{theirs / ours:.3g}x"
+
+    more = [values.get("accuracy") for values in (found, base)]
     return (
         *row,
-        f"{found['edp'] * 1e6:.4g}",
-        f"{found['energy'] * 1e-9:.4g}",
-        f"{found['latency'] * 1e3:.4g}",
-        f"{found['area']:.4g}",
+        figure("edp", 1e6),
+        figure("energy", 1e-9),
+        figure("latency", 1e3),
+        figure("area"),
+        figure("accuracy"),
         compared,
-        *gains,
+        *map(gain, ("edp", "energy", "latency")),
+        "" if more[0] is None or more[1] is None else f"{more[0] - more[1]:+.3g}",
         key,
     )
 

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from accelerators.spatial.architecture import SpatialAccelerator
-from codesign.search.space import Budget
+from codesign.search.budget import Budget
 
 _STEP_BYTES = 16
 _LEAST_BUFFER_BYTES = 1024

@@ -24,12 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelerators import catalog
+from accelerators.catalog import Hardware
 from accelerators.costs import Infeasible
 from accelerators.documents import Document, DocumentError, Path_
-from accelerators.spatial import datasheet as spatial_datasheet
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.suggestions import did_you_mean
 from accelerators.units import UNITS, split_unit
+from codesign.search.budget import Budget
 from codesign.search.parameters import Choice, Connectivity, EncodingName, Parameter, Range, Wiring
 
 _AXES = ("x", "y", "z")
@@ -49,73 +51,24 @@ Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What a design may use at most; None is unlimited.
-
-    ``noc_bytes_per_cycle`` is what the on-chip levels outside the array may send to it (or exchange with it, where
-    reads and writes share a port), ``power_mw`` holds for energy over latency of every network.
-    """
-
-    macs: int | None = None
-    on_chip_bytes: float | None = None
-    noc_bytes_per_cycle: float | None = None
-    dram_bytes_per_s: float | None = None
-    area_mm2: float | None = None
-    power_mw: float | None = None
-
-    @classmethod
-    def like(cls, accelerator: SpatialAccelerator) -> Budget:
-        """The MACs, on-chip bytes and bandwidths of an accelerator."""
-        return cls(
-            accelerator.macs, accelerator.on_chip_bytes, noc_bytes_per_cycle(accelerator), dram_bytes_per_s(accelerator)
-        )
-
-    def excess(self, accelerator: SpatialAccelerator) -> Infeasible | None:
-        """The first quantity of which an accelerator has too much, if any; power shows only when a network runs."""
-        quantities = (
-            ("macs", accelerator.macs, self.macs, "MACs"),
-            ("on_chip_bytes", accelerator.on_chip_bytes, self.on_chip_bytes, "bytes on chip"),
-            ("noc", noc_bytes_per_cycle(accelerator), self.noc_bytes_per_cycle, "bytes per cycle to the array"),
-            ("dram", dram_bytes_per_s(accelerator), self.dram_bytes_per_s, "bytes per second from DRAM"),
-            ("area_mm2", accelerator.area_mm2, self.area_mm2, "mm2"),
-        )
-        for name, value, limit, unit in quantities:
-            if limit is None:
-                continue
-            if value is None:
-                return Infeasible("budget", f"unlimited, the budget is {limit:g} {unit}", {"quantity": name})
-            if value > limit * (1 + 1e-9):
-                text = f"{value:g} {unit}, the budget is {limit:g}"
-                return Infeasible("budget", text, {"quantity": name, "excess": value - limit})
-        return None
-
-
-def noc_bytes_per_cycle(accelerator: SpatialAccelerator) -> float | None:
-    """Bandwidth of the on-chip levels down to the first with a fanout: reads, or shared; None if none has a limit."""
-    total = 0.0
-    for level in accelerator.levels:
-        rate = level.read_bandwidth_bytes_per_cycle or level.shared_bandwidth_bytes_per_cycle
-        if level.capacity_bytes is not None and rate is not None:
-            total += rate
-        if level.children > 1:
-            break
-    return total or None
-
-
-def dram_bytes_per_s(accelerator: SpatialAccelerator) -> float | None:
-    """Bandwidth of the outermost level, or None if it is unlimited."""
-    level = accelerator.levels[0]
-    rate = level.shared_bandwidth_bytes_per_cycle or level.read_bandwidth_bytes_per_cycle
-    return None if rate is None else rate * accelerator.clock_hz
-
-
-@dataclass(frozen=True)
 class Design:
-    """One point of a space: what it chose, its datasheet as plain data, and the accelerator."""
+    """One point of a space: what it chose, its datasheet as plain data, and the hardware that it describes."""
 
     values: Values
     datasheet: dict[str, Any]
-    accelerator: SpatialAccelerator
+    hardware: Hardware
+
+    @property
+    def accelerator(self) -> SpatialAccelerator:
+        """The hardware of a design with levels; raises TypeError for other kinds."""
+        if not isinstance(self.hardware, SpatialAccelerator):
+            raise TypeError(f"{self.hardware.name} is a {type(self.hardware).__name__}, no spatial accelerator")
+        return self.hardware
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What it chose, as plain data."""
+        return self.values
 
     @property
     def digest(self) -> str:
@@ -229,10 +182,10 @@ class HardwareSpace:
         data.setdefault("name", f"{self.name}_{digest(data)}")
         places = {path[len(self._at) :]: place for path, place in self._document.places.items()}
         try:
-            accelerator = spatial_datasheet.load(Document(self._document.name, data, places))
+            hardware = catalog.from_document(Document(self._document.name, data, places))
         except DocumentError as error:
             return Infeasible("datasheet", error.problems[0].partition(": ")[2], {"problems": error.problems})
-        return self.budget.excess(accelerator) or Design(values, data, accelerator)
+        return self.budget.excess(hardware) or Design(values, data, hardware)
 
     def designs(self) -> Iterator[Values]:
         """Every choice of values, in a fixed order."""
@@ -297,8 +250,8 @@ class HardwareSpace:
         if not isinstance(value, Mapping):
             return
         try:
-            if not path and "levels" not in value:
-                raise ValueError("a design must be a datasheet, with levels")
+            if not path and not {"levels", "kind"} & set(value):
+                raise ValueError("a design must be a datasheet: with levels, or with the kind of hardware that it is")
             if "choose" in value:
                 _only(value, {"choose"})
                 options = value["choose"]

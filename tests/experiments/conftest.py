@@ -8,7 +8,7 @@ import pytest
 from runs import EXPERIMENT, found
 
 from codesign.experiments import run
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.experiment import Experiment
 
 
 @pytest.fixture

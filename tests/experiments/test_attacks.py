@@ -19,7 +19,7 @@ from accelerators.documents import DocumentError
 from codesign.experiments import run
 from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.search import Search
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.experiment import Experiment
 from codesign.experiments.summary import summaries
 from codesign.experiments.workers import evaluate_task
 
@@ -90,7 +90,7 @@ def test_a_candidate_that_raises_is_marked_and_the_run_goes_on(monkeypatch: pyte
     def short_of_memory(*_: Any, **__: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("codesign.experiments.workers.evaluate_candidate", short_of_memory)
+    monkeypatch.setattr("codesign.experiments.task.evaluate_candidate", short_of_memory)
     task = {"datasheet": {"name": "mine", **_plain(_datasheet())}, "networks": [], "settings": {}}
     assert {**evaluate_task(task), "seconds": 0} == {
         "status": "failed",
@@ -114,8 +114,8 @@ def _plain(text: str) -> dict[str, Any]:
         ("like: eyeriss}", "like: eyeriss}, pin: {global_buffer.array: []}", "global_buffer.array cannot be"),
         ("like: eyeriss}", "like: eyeriss}, pin: {global_buffer.array: [[1]]}", "global_buffer.array must be like"),
         ("networks: ds_cnn", "networks: {network: ds_cnn, options: {name_or_path: x}}", "unknown option name_or_path"),
-        ("space: naas,", "design: {choose: [1, 2]},", "a design must be a datasheet, with levels"),
-        ("space: naas,", "design: {from: 1, to: 2},", "a design must be a datasheet, with levels"),
+        ("space: naas,", "design: {choose: [1, 2]},", "a design must be a datasheet"),
+        ("space: naas,", "design: {from: 1, to: 2},", "a design must be a datasheet"),
         ("seed: 5", "sweep: {over: {seed: {from: 0, to: '1e999', points: 3}}}", "must be finite (got '1e999')"),
         ("seed: 5", "seed: 1\nsweep: {over: {seed: [1, 1]}}", "values must differ (got 1 twice)"),
         ("seed: 5", "seed: 1\nsweep: {over: {seed: [1], seed.: [2]}}", "cannot vary beside seed"),
@@ -263,7 +263,7 @@ def test_ledgers_of_other_versions_are_refused(experiment: Path, tmp_path: Path)
     for command in ("report", "compare", "export", "resume"):
         done = codesign(command, folder)
         assert done.returncode == 2
-        assert "was written by another version of the program: version 1 is read here (got 999)" in done.stderr
+        assert "was written by another version of the program: version 2 is read here (got 999)" in done.stderr
     with sqlite3.connect(folder / "ledger.sqlite") as db:
         db.execute("UPDATE meta SET value = '1' WHERE key = 'version'")
         db.execute("ALTER TABLE candidates RENAME COLUMN gap TO gaps")

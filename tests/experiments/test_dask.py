@@ -17,7 +17,7 @@ from runs import EXPERIMENT, codesign, found
 from accelerators.documents import DocumentError
 from codesign.experiments import run, workers
 from codesign.experiments.ledger import Ledger, LedgerError
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.experiment import Experiment
 
 distributed = pytest.importorskip("distributed")
 

@@ -20,7 +20,7 @@ from runs import EXPERIMENT, codesign
 from codesign.cli import RefusedError, experiments
 from codesign.experiments import export, run
 from codesign.experiments.ledger import Ledger, LedgerError
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.experiment import Experiment
 
 Rows = list[dict[str, Any]]
 

@@ -13,7 +13,7 @@ from runs import EXPERIMENT, codesign, found
 
 from codesign.experiments import run, workers
 from codesign.experiments.ledger import LedgerError
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.experiment import Experiment
 
 _SMALL = EXPERIMENT.replace("population: 5, generations: 4", "population: 3, generations: 2")
 _DISK_KB = 12 * 1024

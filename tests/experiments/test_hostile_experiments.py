@@ -14,7 +14,7 @@ from runs import EXPERIMENT, codesign
 
 from codesign import cli
 from codesign.experiments import run
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.experiment import Experiment
 
 Refuse = Callable[[str], list[str]]
 
@@ -186,7 +186,7 @@ def test_numbers_that_are_none(refuse: Refuse, path: str) -> None:
         ("workers:", 'baseline: "\\0.yaml"\nworkers:', "baseline: must be printable text in one line"),
         ("workers:", 'objective: "e\\ndp"\nworkers:', "must be different ones of edp, energy, latency, area"),
         ("workers:", "objective: []\nworkers:", "objective: must have at least 1 entries (got 0)"),
-        ("workers:", f"objective: [{'edp, ' * 5_000}]\nworkers:", "objective: must have at most 4 entries"),
+        ("workers:", f"objective: [{'edp, ' * 5_000}]\nworkers:", "objective: must have at most 5 entries"),
         ("space: naas, ", "accelerators: [], ", "hardware.accelerators: must have at least 1 entries (got 0)"),
         ("space: naas, ", "accelerators: [null], ", "hardware.accelerators[0]: must be text (got nothing)"),
         ("processes: 2", 'dask: "\\0.json"', "workers.dask: must be printable text in one line"),

@@ -20,7 +20,7 @@ from accelerators.operators import Operator, batched_matmul, conv2d, depthwise, 
 from accelerators.processors.processor import Processor
 from accelerators.processors.roofline import Step, compute_s, dispatch_s, fill, memory_s, run, traffic_words
 from codesign import evaluation, mappings
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.experiment import Experiment
 from codesign.nas.spaces import nas_bench_201
 from codesign.networks import Builder, Network, load
 from codesign.networks.execution import live, memory_misfit, steps

@@ -28,7 +28,7 @@ from codesign.experiments import run
 from codesign.experiments.candidates import Record
 from codesign.experiments.export import datasheet_yaml
 from codesign.experiments.ledger import Ledger, LedgerError
-from codesign.experiments.sheet import Experiment
+from codesign.experiments.experiment import Experiment
 from codesign.experiments.workers import Done, Pool, evaluate_task
 from codesign.reports import _figures as figures
 from codesign.reports import _words as words
@@ -228,7 +228,7 @@ def test_one_objective(runs: Callable[[str], Path]) -> None:
     assert f"{best} is the design with the least EDP" in page.text
     for goal in ("edp", "energy", "latency", "area"):
         assert words.value(goal, scores[best][goal]) in page.text
-        assert words.ratio(scores[best][goal], base[goal]) in page.text
+        assert words.ratio(goal, scores[best][goal], base[goal]) in page.text
         assert f"baseline eyeriss: {words.value(goal, base[goal])}" in page.text
     sections = ("result", "convergence", "design", "layers", "roofline-section", "nests", "settings")
     assert set(sections) <= page.anchors
@@ -567,10 +567,11 @@ def test_figures_in_words() -> None:
     assert words.value("edp", 2e-9) == "2 nJ·s"
     assert words.value("latency", 12e-6) == "12 µs"
     assert words.value("area", 0.25) == "0.25 mm²"
-    assert words.ratio(1, 2.5) == "2.5\N{MULTIPLICATION SIGN} lower"
-    assert words.ratio(3, 1) == "3\N{MULTIPLICATION SIGN} higher"
-    assert words.ratio(1, 1.001) == "the same"
-    assert words.ratio(0, 1) == ""
+    assert words.ratio("edp", 1, 2.5) == "2.5\N{MULTIPLICATION SIGN} lower"
+    assert words.ratio("energy", 3, 1) == "3\N{MULTIPLICATION SIGN} higher"
+    assert words.ratio("edp", 1, 1.001) == "the same"
+    assert words.ratio("edp", 0, 1) == words.ratio("edp", None, 1) == ""
+    assert words.ratio("accuracy", 78.5, 76) == "+2.5 points"
     assert words.said([[["K"], 8], [["P", "Q"], 4]]) == "K:8 \N{MULTIPLICATION SIGN} P Q:4"
     assert words.pattern("GLB2: 1.5e+3 bits, 12 short") == words.pattern("GLB2: 7 bits, 1 short")
     assert words.pattern("GLB2: 7 bits") != words.pattern("GLB1: 7 bits")

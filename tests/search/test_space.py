@@ -16,7 +16,8 @@ from accelerators.costs import Infeasible
 from accelerators.documents import Document, DocumentError, parse
 from codesign.search.naas import naas_design
 from codesign.search.parameters import ENCODINGS, Choice, Connectivity, EncodingName, Range
-from codesign.search.space import Budget, Design, HardwareSpace
+from codesign.search.budget import Budget
+from codesign.search.space import Design, HardwareSpace
 
 TEMPLATE = """\
 node: 45 nm

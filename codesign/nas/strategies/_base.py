@@ -53,6 +53,15 @@ class Strategy(ABC):
         self.random = np.random.default_rng(seed)
         self.generation = 0
         self._admits = admits
+        self._given: Codes = np.zeros((0, len(space.genes)), np.int64)
+
+    def begin_with(self, codes: ArrayLike) -> None:
+        """Networks (n, genes) that come before random ones; those that are not admitted do not.
+
+        Raises NetworkError for what is no network of the space.
+        """
+        found = self.space.check_all(codes)
+        self._given = found if self._admits is None else found[self._admits(found)]
 
     @abstractmethod
     def ask(self) -> Codes:
@@ -95,8 +104,12 @@ class Strategy(ABC):
         return found[:count]
 
     def _sampled(self, count: int) -> Codes:
-        """Random networks that are admitted."""
-        return self._admitted(count, lambda number: self.space.sample(self.random, number))
+        """The networks to begin with, as far as there are any, and random ones, all admitted."""
+        given, self._given = self._given[:count], self._given[count:]
+        if len(given) == count:
+            return given
+        drawn = self._admitted(count - len(given), lambda number: self.space.sample(self.random, number))
+        return np.concatenate([given, drawn])
 
     def state(self) -> dict[str, Any]:
         """What it has learnt, as plain data: equal for strategies that will propose the same."""

@@ -1,0 +1,55 @@
+"""Networks of an experiment as plain data, which ledgers keep and processes send.
+
+Such a *specification* says either which network of the zoo, or which file (``network``, ``options``), or which member
+of a space (``space``, ``options``, ``code``, ``batch``), and perhaps what it goes by (``name``).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from codesign import networks
+from codesign.experiments.sheet import NetworkSheet
+from codesign.nas import spaces
+from codesign.nas.spaces import Space
+from codesign.networks import Network
+
+
+def network_specification(sheet: NetworkSheet, folder: Path) -> dict[str, Any]:
+    """Plain data for a network; files are relative to a folder."""
+    name = str(folder / sheet.network) if sheet.network.lower().endswith(".onnx") else sheet.network
+    return {"network": name, "options": dict(sheet.options)}
+
+
+def member(nas: Mapping[str, Any], code: Sequence[int], name: str, position: int = 0) -> dict[str, Any]:
+    """The specification of a network of the space that a search goes through, and its place among several."""
+    kept = {key: nas[key] for key in ("space", "options", "batch")}
+    return {**kept, "code": list(code), "name": name, "position": position}
+
+
+def load_network(specification: Mapping[str, Any]) -> Network:
+    """The network of a specification.
+
+    Raises NetworkError and ValueError for what is none, ImportError if a library for it is missing.
+    """
+    if "space" in specification:
+        space = space_of(specification["space"], specification["options"])
+        found = space.network(specification["code"], batch=specification["batch"])
+    else:
+        found = networks.load(specification["network"], **specification["options"])
+    found.name = specification.get("name", found.name)
+    return found
+
+
+def space_of(name: str, options: Mapping[str, Any]) -> Space:
+    """A space of networks, once per process."""
+    return _space(name, json.dumps(options, sort_keys=True))
+
+
+@functools.lru_cache(maxsize=64)
+def _space(name: str, options: str) -> Space:
+    return spaces.load(name, **json.loads(options))
