@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -72,7 +73,8 @@ Batch = Annotated[int | None, typer.Option(help="batch size", min=1, max=10**MOS
 
 
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="network option, e.g. sequence=384")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="option of the network or space, e.g. sequence=384, width=1.2"),
 ]
 
 
@@ -98,13 +100,13 @@ def network_of(
 ) -> Any:
     from codesign import networks
 
-    settings: dict[str, Any] = numbers_of("--set", options)
     space, separator, encoding = name.partition(":")
     if separator and not name.lower().endswith(".onnx"):
         from codesign.nas import spaces
 
-        found = spaces.load(space, **settings)
+        found = spaces.load(space, **values_of("--set", options))
         return found.network(found.parse(encoding), batch=batch or 1)
+    settings: dict[str, Any] = numbers_of("--set", options)
     if batch is not None:
         settings["batch"] = batch
     if dimensions:
@@ -124,6 +126,20 @@ def numbers_of(option: str, pairs: Iterable[str] | None) -> dict[str, int]:
             raise RefusedError(f"{option} {name}: must have at most {MOST_DIGITS} digits (got {len(value)})")
         numbers[name] = int(value)
     return numbers
+
+
+def values_of(option: str, pairs: Iterable[str] | None) -> dict[str, Any]:
+    """Options with values of any kind: numbers, true and false, lists, text."""
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, separator, value = pair.partition("=")
+        if not separator or not name.isidentifier():
+            raise RefusedError(f"{option} takes NAME=VALUE (got {pair!r})")
+        try:
+            found[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            found[name] = value
+    return found
 
 
 def hardware_of(names: Sequence[str], interpolate: bool = False, extrapolate: bool = False) -> list[Hardware | Device]:

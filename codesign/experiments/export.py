@@ -249,7 +249,7 @@ def fronts(folder: Path) -> Table:
             for accuracy, energy_pj, latency_s, code in json.loads(entry["front"]):
                 edp_js = energy_pj * 1e-12 * latency_s
                 costs = {"energy_pj": energy_pj, "latency_s": latency_s, "edp_js": edp_js}
-                table.add({**identity, "accuracy": accuracy, **costs, "network": json.dumps(space.write(code))})
+                table.add({**identity, "accuracy": accuracy, **costs, "network": space.text(code)})
     return table
 
 

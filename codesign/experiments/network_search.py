@@ -11,7 +11,7 @@ import functools
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,18 +202,30 @@ class NetworkSearch:
         return found
 
     def run(
-        self, hardware: Hardware | Device, *, fuse: bool = False, power_mw: float | None = None, **settings: Any
+        self,
+        hardware: Hardware | Device,
+        *,
+        fuse: bool = False,
+        power_mw: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **settings: Any,
     ) -> Judged:
         """Search networks for a design; ``settings`` go to :func:`mappers.map_operator`.
+
+        ``progress`` is called with the networks that were judged so far and those that shall be.
 
         Raises :class:`NothingRunsError` if no network runs on it, or none for one of the levels.
         """
         costs = NetworkCosts(self.works(fuse), hardware, **settings)
         column = GOALS[self.specification["goal"]]
         several = len(self.levels) > 1
+        done: list[int] = []
 
         def score(codes: Codes) -> NDArray[np.float64]:
             found = costs.costs(codes)
+            if progress is not None:
+                done.append(len(codes))
+                progress(sum(done), self.specification["queries"])
             if np.isnan(found[:, column]).any():
                 raise ValueError(f"{hardware.name} does not say the {self.specification['goal']} of a network")
             values = found[:, column]

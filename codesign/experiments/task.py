@@ -47,6 +47,13 @@ def hardware_of(datasheet: Mapping[str, Any], name: str = "candidate") -> Hardwa
     return catalog.from_document(Document(name, datasheet))
 
 
+def mapping_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of an experiment as :meth:`~codesign.experiments.network_search.NetworkSearch.run` takes them."""
+    mapper = None if settings["mapper"] is None else MAPPERS[settings["mapper"]]
+    rest = {key: value for key, value in settings.items() if key not in ("budget", "mapper")}
+    return {**rest, "mapper": mapper, "power_mw": (settings["budget"] or {}).get("power_mw")}
+
+
 def _evaluated(task: Record) -> Record:
     hardware = hardware_of(task["datasheet"])
     settings = task["settings"]
@@ -71,10 +78,7 @@ def _searched(hardware: Hardware | Device, nas: Record, code: Code | None, setti
     if code is not None:
         chosen: tuple[Code, ...] = (tuple(code),)
     else:
-        mapping = {key: value for key, value in settings.items() if key not in ("fuse", "budget", "mapper")}
-        mapper = None if settings["mapper"] is None else MAPPERS[settings["mapper"]]
-        power_mw = (settings["budget"] or {}).get("power_mw")
-        judged = search.run(hardware, fuse=settings["fuse"], power_mw=power_mw, mapper=mapper, **mapping)
+        judged = search.run(hardware, **mapping_settings(settings))
         chosen, mapped = judged.chosen, judged.mapped
         found = {"judged": judged.count, "front": [[*figures, list(row)] for *figures, row in judged.front]}
     names = _names(search, len(chosen))

@@ -116,8 +116,7 @@ def _write_networks(design: Design, folder: Path) -> list[dict[str, str]]:
             continue
         stem = f"network_{i + 1}" if several else "network"
         space = space_of(specification["space"], specification["options"])
-        written = json.dumps(space.write(specification["code"]))
-        write_whole(folder / f"{stem}.json", written + "\n")
+        write_whole(folder / f"{stem}.txt", space.text(specification["code"]) + "\n")
         onnx = ""
         try:
             from codesign.networks.onnx_export import export_onnx
@@ -129,9 +128,8 @@ def _write_networks(design: Design, folder: Path) -> list[dict[str, str]]:
         found.append(
             {
                 "name": graph.name,
-                "json": f"{BEST}/{stem}.json",
+                "text": f"{BEST}/{stem}.txt",
                 "onnx": onnx,
-                "written": written,
                 "described": space.describe(specification["code"]),
                 "svg": draw_network(graph),
             }

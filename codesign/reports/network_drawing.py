@@ -56,7 +56,8 @@ def draw_network(network: Network) -> str:
         if kernel:
             parts.append(f'<text class="note" x="{_x(i)}" y="{ground + 13}" text-anchor="middle">{kernel}</text>')
         now = _size(operator)
-        if now != size:
+        # Squeezed maps (of squeeze-and-excitation) are no new size.
+        if now != size and now != "1":
             size = now
             parts.append(f'<text class="note" x="{left}" y="{ground + 28}">{size}</text>')
     width = 2 * _MARGIN + _STEP * max(1, len(layers)) + 30

@@ -17,9 +17,9 @@ from runs import EXPERIMENT, codesign, found
 
 from accelerators.documents import DocumentError
 from codesign.experiments import run
+from codesign.experiments.experiment import Experiment
 from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.search import Search
-from codesign.experiments.experiment import Experiment
 from codesign.experiments.summary import summaries
 from codesign.experiments.workers import evaluate_task
 

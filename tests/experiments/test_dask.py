@@ -16,8 +16,8 @@ from runs import EXPERIMENT, codesign, found
 
 from accelerators.documents import DocumentError
 from codesign.experiments import run, workers
-from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.experiment import Experiment
+from codesign.experiments.ledger import Ledger, LedgerError
 
 distributed = pytest.importorskip("distributed")
 

@@ -19,8 +19,8 @@ from runs import EXPERIMENT, codesign
 
 from codesign.cli import RefusedError, experiments
 from codesign.experiments import export, run
-from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.experiment import Experiment
+from codesign.experiments.ledger import Ledger, LedgerError
 
 Rows = list[dict[str, Any]]
 

@@ -12,8 +12,8 @@ import pytest
 from runs import EXPERIMENT, codesign, found
 
 from codesign.experiments import run, workers
-from codesign.experiments.ledger import LedgerError
 from codesign.experiments.experiment import Experiment
+from codesign.experiments.ledger import LedgerError
 
 _SMALL = EXPERIMENT.replace("population: 5, generations: 4", "population: 3, generations: 2")
 _DISK_KB = 12 * 1024

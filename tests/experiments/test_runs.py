@@ -16,8 +16,8 @@ from rich.console import Console
 from runs import EXPERIMENT, codesign, found
 
 from codesign.experiments import run
-from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.experiment import Experiment
+from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.summary import summaries
 from codesign.reports.tables import runs_table
 

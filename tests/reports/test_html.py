@@ -26,9 +26,9 @@ from accelerators.spatial.model import evaluate as evaluate_mapping
 from codesign import evaluate
 from codesign.experiments import run
 from codesign.experiments.candidates import Record
+from codesign.experiments.experiment import Experiment
 from codesign.experiments.export import datasheet_yaml
 from codesign.experiments.ledger import Ledger, LedgerError
-from codesign.experiments.experiment import Experiment
 from codesign.experiments.workers import Done, Pool, evaluate_task
 from codesign.reports import _figures as figures
 from codesign.reports import _words as words

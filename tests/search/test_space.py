@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from accelerators import catalog
 from accelerators.costs import Infeasible
 from accelerators.documents import Document, DocumentError, parse
+from codesign.search.budget import Budget
 from codesign.search.naas import naas_design
 from codesign.search.parameters import ENCODINGS, Choice, Connectivity, EncodingName, Range
-from codesign.search.budget import Budget
 from codesign.search.space import Design, HardwareSpace
 
 TEMPLATE = """\

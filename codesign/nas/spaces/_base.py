@@ -222,6 +222,11 @@ class Space(ABC):
         """The network as plain data (text, numbers, lists, mappings); None stands for what does not matter."""
         return self._values(self.check(code))
 
+    def text(self, code: ArrayLike) -> str:
+        """What :meth:`write` gives as one line of text, which :meth:`parse` takes: an encoding on the command line."""
+        written = self.write(code)
+        return written if isinstance(written, str) else json.dumps(written)
+
     def _values(self, code: Code) -> dict[str, Any]:
         active = self.active(np.array([code], np.int64))[0]
         found: dict[str, Any] = {}

@@ -1,0 +1,173 @@
+"""``nas``, ``sample`` and ``score``: networks of a space searched for given hardware, drawn, looked at one by one."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from codesign.cli._app import RefusedError, app, console_of, hardware_of, progress, values_of, write
+
+if TYPE_CHECKING:
+    from codesign.experiments.experiment import Point
+
+Space = Annotated[str, typer.Argument(help="name from `codesign list spaces`, or a .yaml file")]
+Options = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="option of the space, e.g. width=1.2")
+]
+Accuracy = Annotated[str | None, typer.Option(help="estimator of the accuracy, e.g. ofa, nas_bench_201, naswot")]
+AccuracyOptions = Annotated[
+    list[str] | None,
+    typer.Option("--accuracy-set", metavar="NAME=VALUE", help="option of the estimator, e.g. oracle=test_200"),
+]
+
+
+@app.command()
+def nas(
+    file: Annotated[Path, typer.Argument(help="an experiment with nas and given accelerators")],
+    rows: Annotated[int, typer.Option(help="networks of every front that are shown", min=1)] = 10,
+    csv: Annotated[Path | None, typer.Option(help="file for the whole fronts")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="file for the whole fronts")] = None,
+) -> None:
+    """Search networks for given hardware, and print the front of accuracy and cost.
+
+    `codesign run` does the same with a ledger and a report, and searches hardware as well.
+    """
+    from codesign.experiments.experiment import Experiment
+
+    points = Experiment.load(file).points
+    for point in points:
+        if point.nas is None:
+            raise RefusedError(f"{file}: nas is required: which networks are searched")
+        if not point.sheet.hardware.given:
+            raise RefusedError(f"{file}: hardware is searched here: codesign run {file}, or give hardware.accelerators")
+    found = [record for point in points for record in _fronts(point, rows)]
+    if csv is not None:
+        write(csv, _csv(found))
+    if json_file is not None:
+        write(json_file, json.dumps(found, indent=1))
+    if not found:
+        raise typer.Exit(1)
+
+
+def _fronts(point: Point, rows: int) -> list[dict[str, Any]]:
+    """Search on every accelerator of a point, print what was found, and return it."""
+    from rich.table import Table
+
+    from codesign.experiments.network_search import NetworkSearch, NothingRunsError
+    from codesign.experiments.task import hardware_of as built
+    from codesign.experiments.task import mapping_settings
+
+    assert point.nas is not None
+    search = NetworkSearch.of(point.nas)
+    console = console_of()
+    label = ", ".join(f"{path}={value}" for path, value in point.label.items())
+    found: list[dict[str, Any]] = []
+    for name, datasheet in point.fixed.items():
+        with progress() as report:
+            try:
+                shown_as = functools.partial(report, name)
+                judged = search.run(built(datasheet, name), progress=shown_as, **mapping_settings(point.settings))
+            except NothingRunsError as error:
+                console.print(f"{name}: {error}", markup=False, highlight=False)
+                continue
+        title = f"{search.space.name} on {name}{', ' + label if label else ''}: {judged.count} networks judged, "
+        title += f"{len(judged.front)} on the front of accuracy ({search.estimator.kind}) and {point.nas['goal']}"
+        table = Table(box=None, title=title, title_justify="left")
+        for column in ("accuracy", "EDP mJ ms", "energy mJ", "latency ms"):
+            table.add_column(column, justify="right")
+        table.add_column("network", overflow="fold")
+        shown = set(judged.chosen)
+        kept = [row for i, row in enumerate(judged.front) if row[3] in shown or i % -(-len(judged.front) // rows) == 0]
+        for accuracy, energy_pj, latency_s, code in judged.front:
+            edp_js = energy_pj * 1e-12 * latency_s
+            record = {"hardware": name, **({"point": label} if label else {}), "accuracy": accuracy}
+            record |= {"energy_pj": _known(energy_pj), "latency_s": _known(latency_s), "edp_js": _known(edp_js)}
+            found.append({**record, "network": search.space.text(code)})
+            if (accuracy, energy_pj, latency_s, code) in kept:
+                mark = " (best)" if code in shown else ""
+                figures = (edp_js * 1e6, energy_pj * 1e-9, latency_s * 1e3)
+                texts = ("" if figure != figure else f"{figure:.4g}" for figure in figures)
+                table.add_row(f"{accuracy:.4g}", *texts, search.space.describe(code) + mark)
+        console.print(table)
+    return found
+
+
+def _known(value: float) -> float | None:
+    return value if value == value else None
+
+
+def _csv(records: list[dict[str, Any]]) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+@app.command()
+def sample(
+    space: Space,
+    count: Annotated[int, typer.Option(help="networks", min=1, max=1_000_000)] = 5,
+    seed: Annotated[int, typer.Option(help="of the random numbers", min=0)] = 0,
+    options: Options = None,
+) -> None:
+    """Draw random networks of a space, a line each: the encodings that `codesign evaluate SPACE:ENCODING` takes."""
+    import numpy as np
+
+    from codesign.nas import spaces
+
+    found = spaces.load(space, **values_of("--set", options))
+    for code in found.sample(np.random.default_rng(seed), count):
+        print(found.text(code))
+
+
+@app.command()
+def score(
+    network: Annotated[str, typer.Argument(help="SPACE:ENCODING, the encoding as `codesign sample` prints it")],
+    accuracy: Accuracy = None,
+    accuracy_options: AccuracyOptions = None,
+    on: Annotated[list[str] | None, typer.Option(help="hardware to price it on; may be repeated")] = None,
+    options: Options = None,
+) -> None:
+    """Look at one network of a space: what it is, how accurate it is said to be and why, and what it costs."""
+    from codesign.evaluation import evaluate
+    from codesign.nas import accuracy as estimators
+    from codesign.nas import spaces
+    from codesign.nas.accuracy.named import fitting
+    from codesign.predictors import OutOfRangeError
+    from codesign.reports.tables import summary_table
+
+    name, separator, encoding = network.partition(":")
+    if not separator:
+        raise RefusedError(f"a network of a space is SPACE:ENCODING (got {network!r})")
+    space = spaces.load(name, **values_of("--set", options))
+    code = space.parse(encoding)
+    graph = space.network(code)
+    console = console_of()
+    console.print(space.describe(code), markup=False, highlight=False)
+    text = (
+        f"one of {space.size:.4g} networks, {graph.macs:,} MACs, {graph.parameters:,} parameters, {len(graph)} layers"
+    )
+    console.print(text, markup=False, highlight=False)
+    if accuracy is None:
+        console.print(f"accuracy: ask one of {', '.join(fitting(space))} (--accuracy)", markup=False, highlight=False)
+    else:
+        estimator = estimators.load(accuracy, space, **values_of("--accuracy-set", accuracy_options))
+        try:
+            found = estimator.estimate(code)
+        except OutOfRangeError as error:
+            raise RefusedError(str(error)) from None
+        said = "no answer" if found.accuracy is None else f"{found.accuracy:.6g}"
+        sure = "" if found.uncertainty is None else f" +- {found.uncertainty:.2g}"
+        console.print(f"{estimator.name}: {said}{sure} ({found.kind})", markup=False, highlight=False)
+        for note in found.notes:
+            console.print(f"  {note}", markup=False, highlight=False)
+    if on:
+        console.print(summary_table(evaluate(graph, hardware_of(on))))

@@ -1,0 +1,367 @@
+"""Networks that are searched together with hardware: nested, jointly, on any kind of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from runs import codesign, found
+
+from accelerators.documents import DocumentError
+from codesign.evaluation import evaluate
+from codesign.experiments import export, run
+from codesign.experiments.candidates import minimised, scores
+from codesign.experiments.experiment import Experiment
+from codesign.experiments.joint import NETWORK, JointDesign, JointSpace
+from codesign.experiments.ledger import Ledger
+from codesign.experiments.summary import summaries
+from codesign.nas import spaces
+from codesign.search.pareto import front
+
+SPACE = """\
+name: tiny
+resolution: 32
+stem: {channels: 8}
+stages:
+  - {name: a, block: mbconv, width: [8, 16], depth: [1, 2], kernel: [3, 5], expansion: [3, 6]}
+  - {name: b, block: conv, width: [16, 24, 32], stride: 2, kernel: [3, 5]}
+head: {channels: 32}
+"""
+NESTED = """\
+name: nested
+seed: 3
+nas:
+  space: tiny.yaml
+  accuracy: {name: table, options: {file: accuracy.csv}}
+  at_least: 60
+  population: 10
+  queries: 1000
+hardware: {space: naas, budget: {like: eyeriss}}
+search: {population: 3, generations: 2}
+workers: {processes: 1}
+"""
+GIVEN = NESTED.replace("{space: naas, budget: {like: eyeriss}}", "{accelerators: [eyeriss]}")
+
+
+def accuracy_of(space: spaces.Space, code: tuple[int, ...]) -> float:
+    """Larger networks are better, with some noise of their own."""
+    noise = np.random.default_rng(list(code)).normal(0, 3)
+    return float(np.clip(20 + 8 * math.log2(space.network(code).macs / 1e5) + noise, 0, 100))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A space of a few networks and how accurate they are."""
+    (tmp_path / "tiny.yaml").write_text(SPACE)
+    space = spaces.load(tmp_path / "tiny.yaml")
+    with (tmp_path / "accuracy.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("network", "accuracy"))
+        writer.writerows((space.text(code), accuracy_of(space, code)) for code in space.codes())
+    return tmp_path
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "experiment.yaml"
+    path.write_text(text)
+    return path
+
+
+def started(folder: Path, text: str, name: str = "run") -> Path:
+    run.start(Experiment.load(written(folder, text)), folder / name)
+    return folder / name
+
+
+def only(path: Path) -> dict[str, Any]:
+    """The only candidate of a run of given hardware."""
+    with Ledger(path, write=False) as ledger:
+        ((_, digest, *_),) = sqlite3.connect(path / "ledger.sqlite").execute("SELECT point, digest FROM candidates")
+        return ledger.candidate(0, digest)
+
+
+def everything(folder: Path, hardware: str) -> list[tuple[float, float, str]]:
+    """(accuracy, EDP, encoding) of every network, each evaluated by itself."""
+    space = spaces.load(folder / "tiny.yaml")
+    return [
+        (accuracy_of(space, code), edp, space.text(code))
+        for code in space.codes()
+        if (edp := evaluate(space.network(code), hardware).results[0].edp_js) is not None
+    ]
+
+
+def test_a_nested_search_finds_the_best_network_that_is_accurate_enough(folder: Path) -> None:
+    candidate = only(started(folder, GIVEN))
+    known = everything(folder, "eyeriss")
+    (network,) = candidate["networks"]
+    # The table counts its digits.
+    accuracy, edp, text = min((each for each in known if each[0] >= 60), key=lambda each: each[1])
+    assert candidate["edp_js"] == pytest.approx(edp, rel=1e-12)
+    assert network["accuracy"] == candidate["accuracy"] == pytest.approx(accuracy)
+    assert network["accuracy_kind"] == "measured"
+    space = spaces.load(folder / "tiny.yaml")
+    assert space.text(network["specification"]["code"]) == text
+    assert candidate["judged"] == sum(accuracy >= 60 for accuracy, _, _ in known)
+    points = np.array([(edp, -accuracy) for accuracy, edp, _ in known if accuracy >= 60])
+    expected = sorted((-accuracy, edp) for edp, accuracy in points[front(points)])
+    ours = sorted((row[0], row[1] * 1e-12 * row[2]) for row in candidate["front"])
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
+def test_every_level_of_accuracy_gets_its_best_network(folder: Path) -> None:
+    candidate = only(started(folder, GIVEN.replace("at_least: 60", "at_least: [64, 45, 60]")))
+    known = everything(folder, "eyeriss")
+    least = [min(edp for accuracy, edp, _ in known if accuracy >= level) for level in (45, 60, 64)]
+    networks = sorted(candidate["networks"], key=lambda each: each["specification"]["position"])
+    assert [each["network"] for each in networks] == [f"tiny, at least {level}" for level in (45, 60, 64)]
+    assert [each["edp_js"] for each in networks] == pytest.approx(least, rel=1e-12)
+    assert candidate["edp_js"] == pytest.approx(math.prod(least) ** (1 / 3), rel=1e-12)
+    assert candidate["accuracy"] == pytest.approx(sum(each["accuracy"] for each in networks) / 3)
+
+
+@pytest.mark.parametrize("hardware", ["raspberry_pi_4", "pcm_256"])
+def test_any_kind_of_hardware(folder: Path, hardware: str) -> None:
+    candidate = only(started(folder, GIVEN.replace("eyeriss", hardware)))
+    known = everything(folder, hardware)
+    assert candidate["edp_js"] == pytest.approx(min(edp for accuracy, edp, _ in known if accuracy >= 60), rel=1e-12)
+    assert candidate["layers"] == []
+    table = export.layers(folder / "run")
+    assert sum(table.columns()["energy_pj"][1]) == pytest.approx(candidate["energy_pj"])
+
+
+def test_other_goals(folder: Path) -> None:
+    for goal, quantity in (("latency", "latency_s"), ("energy", "energy_pj")):
+        candidate = only(started(folder, GIVEN + f"objective: {goal}\n", goal))
+        space = spaces.load(folder / "tiny.yaml")
+        least = min(
+            getattr(evaluate(space.network(code), "eyeriss", objective=goal).results[0], quantity)  # type: ignore[arg-type]
+            for code in space.codes()
+            if accuracy_of(space, code) >= 60
+        )
+        assert candidate[quantity] == pytest.approx(least, rel=1e-12)
+
+
+def test_a_nested_search_over_hardware_goes_on_where_it_was_stopped(folder: Path) -> None:
+    whole = started(folder, NESTED)
+    experiment = Experiment.load(folder / "experiment.yaml")
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(progress: run.Progress) -> None:
+        if progress.evaluated == 4:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run.start(experiment, folder / "stopped", stop)
+    run.resume(folder / "stopped", workers=2)
+    assert found(folder / "stopped") == found(whole)
+    (summary,) = summaries(whole)
+    assert summary.best is not None and summary.baseline is not None
+    # Hardware that may be as the baseline, or better, with the same networks.
+    assert summary.best[1]["accuracy"] >= 60
+    assert summary.evaluated == 6
+
+
+def test_the_ledger_is_rebuilt_with_networks_and_fronts(folder: Path) -> None:
+    path = started(folder, GIVEN)
+    before = only(path)
+    (path / "ledger.sqlite").write_bytes(b"x" * 5000)
+    with Ledger(path):
+        pass
+    assert only(path) == before
+
+
+def test_a_network_of_its_own_for_the_baseline(folder: Path) -> None:
+    text = NESTED.replace("  at_least", "  baseline: {network: mobilenet_v2, accuracy: 72}\n  at_least")
+    path = started(folder, text.replace("generations: 2", "generations: 1"))
+    (summary,) = summaries(path)
+    assert summary.baseline is not None
+    assert summary.baseline["accuracy"] == 72
+    assert summary.baseline["edp"] == pytest.approx(evaluate("mobilenet_v2", "eyeriss").results[0].edp_js)
+    encoding = next(spaces.load(folder / "tiny.yaml").codes())
+    written_so = json.dumps(spaces.load(folder / "tiny.yaml").text(encoding))
+    text = NESTED.replace("  at_least", f"  baseline: {{network: {written_so}}}\n  at_least")
+    point = Experiment.load(written(folder, text)).points[0]
+    assert point.baseline is not None and point.baseline.network is not None
+    assert point.baseline.network["code"] == list(encoding)
+    space = spaces.load(folder / "tiny.yaml")
+    assert point.baseline.accuracy == pytest.approx(accuracy_of(space, encoding))
+
+
+# -------------------------------------------------------------------------------------------------------- joint mode
+
+JOINT = NESTED.replace("  at_least: 60", "  mode: joint\n  at_least: 50")
+
+
+def joint_space(folder: Path, text: str = JOINT) -> JointSpace:
+    space = Experiment.load(written(folder, text)).points[0].space
+    assert isinstance(space, JointSpace)
+    return space
+
+
+def test_a_joint_space_encodes_hardware_and_network(folder: Path) -> None:
+    space = joint_space(folder)
+    random = np.random.default_rng(0)
+    built = 0
+    for _ in range(60):
+        vector = random.random(space.size)
+        values = space.decode(vector)
+        design = space.build(values)
+        if not isinstance(design, JointDesign):
+            continue
+        built += 1
+        assert accuracy_of(space.networks.space, design.code) >= 50
+        again = space.build(space.decode(space.encode(design.values)))
+        assert isinstance(again, JointDesign)
+        assert (again.digest, again.code) == (design.digest, design.code)
+        near = space.neighbour(design.values, random)
+        assert set(near) == set(values)
+        if near[NETWORK] != design.values[NETWORK] or near != design.values:
+            other = space.build(near)
+            assert not isinstance(other, JointDesign) or other.digest != design.digest or other.code == design.code
+    assert built > 10
+
+
+def test_networks_that_are_accurate_enough_are_left_alone(folder: Path) -> None:
+    space = joint_space(folder)
+    for code in space.networks.space.codes():
+        accurate = accuracy_of(space.networks.space, code) >= 50
+        assert (space._accurate(list(code)) == code) == accurate
+
+
+def test_a_joint_search_for_edp_and_accuracy(folder: Path) -> None:
+    text = JOINT.replace("search: {", "objective: [edp, accuracy]\nsearch: {optimiser: nsga2, ")
+    text = text.replace("population: 3, generations: 2", "population: 6, generations: 3")
+    path = started(folder, text)
+    (summary,) = summaries(path)
+    assert summary.best is not None
+    with Ledger(path, write=False) as ledger:
+        records = ledger.objectives(0)
+        sample = next(key for key, record in records.items() if record["status"] == "ok" and key != "baseline")
+        candidate = ledger.candidate(0, sample)
+    (network,) = candidate["networks"]
+    code = tuple(network["specification"]["code"])
+    space = spaces.load(folder / "tiny.yaml")
+    assert candidate["accuracy"] == pytest.approx(accuracy_of(space, code))
+    assert candidate["choices"][NETWORK] == space.write(code)
+    record = records[sample]
+    assert scores(record, ["edp", "accuracy"]) == [candidate["edp_js"], -candidate["accuracy"]]
+    # Who is stopped and goes on finds the same.
+    run.start(Experiment.load(folder / "experiment.yaml"), folder / "again")
+    assert found(folder / "again") == found(path)
+
+
+def test_accuracy_is_the_more_the_better() -> None:
+    assert minimised({"edp": 2.0, "accuracy": 70.0}, ["accuracy", "edp"]) == [-70.0, 2.0]
+    assert scores({"status": "ok", "objectives": {"edp": 1.0}}, ["edp", "accuracy"]) == [math.inf, math.inf]
+    assert scores({"status": "failed"}, ["edp"]) == [math.inf]
+
+
+# --------------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "at_least: 60",
+            "at_least: 99.5",
+            "nas.at_least: no network of tiny reaches 99.5 by table accuracy.csv: the best",
+        ),
+        ("at_least: 60", "at_least: .nan", "nas.at_least[0]: must be finite (got nan)"),
+        ("at_least: 60", "strategy: greedy", "nas.strategy: must be one of surrogate, nsga2"),
+        ("at_least: 60", "at_least: [50, 60]\n  strategy: ofa_evolution", "ofa_evolution takes one objective"),
+        ("at_least: 60", "mode: both", "nas.mode: must be one of 'nested' or 'joint'"),
+        ("tiny.yaml", "tinny.yaml", "tinny.yaml"),
+        ("tiny.yaml", "ofa_mobilnet_v3", "unknown space 'ofa_mobilnet_v3': did you mean ofa_mobilenet_v3?"),
+        ("name: table", "name: tabel", "'tabel': did you mean table?"),
+        ("accuracy.csv", "none.csv", "nas.accuracy"),
+        ("{name: table, options: {file: accuracy.csv}}", "nas_bench_201", "estimates networks of nas_bench_201 only"),
+        ("nas:\n", "networks: ds_cnn\nnas:\n", "give one of networks and nas (got networks and nas)"),
+        ("workers:", "objective: [edp, accuracy]\nworkers:", "accuracy is an objective of the joint mode"),
+        ("workers:", "accuracy: {after: 1 month}\nworkers:", "accuracy: is for given networks that are trained"),
+        ("like: eyeriss", "like: raspberry_pi_4", "must be an accelerator or a crossbar (got raspberry_pi_4)"),
+        ("space: naas", "space: crossbar", "the crossbar space needs the crossbar that it is like"),
+        ("  at_least", "  baseline: {network: '{\"d\": 3}'}\n  at_least", "nas.baseline.network: tiny: unknown 'd'"),
+    ],
+)
+def test_wrong_searches_get_place_rule_and_value(folder: Path, old: str, new: str, expected: str) -> None:
+    assert old in NESTED
+    with pytest.raises(DocumentError) as error:
+        Experiment.load(written(folder, NESTED.replace(old, new)))
+    assert expected in str(error.value)
+
+
+def test_nothing_runs(folder: Path) -> None:
+    path = started(folder, GIVEN.replace("eyeriss", "arduino_uno"))
+    candidate = only(path)
+    assert candidate["status"] == "infeasible"
+    assert "no network that reaches 60 runs" in candidate["reason"]
+
+
+def test_a_budget_of_power_holds_for_the_networks(folder: Path) -> None:
+    free = only(started(folder, NESTED.replace("space: naas", "accelerators: [eyeriss]"), "free"))
+    power_mw = free["energy_pj"] * 1e-9 / free["latency_s"]
+    limited = NESTED.replace("space: naas, budget: {", "accelerators: [eyeriss], budget: {macs: 168, ")
+    candidate = only(started(folder, limited.replace("like: eyeriss", f"power: {power_mw * 0.97} mW"), "limited"))
+    assert candidate["status"] == "infeasible" or (
+        candidate["energy_pj"] * 1e-9 / candidate["latency_s"] <= power_mw * 0.97
+        and candidate["edp_js"] > free["edp_js"]
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- commands
+
+
+def test_the_command_for_given_hardware(folder: Path) -> None:
+    done = codesign("nas", written(folder, GIVEN), "--csv", folder / "front.csv", "--json", folder / "front.json")
+    assert done.returncode == 0, done.stderr
+    candidate = only(started(folder, GIVEN))
+    rows = json.loads((folder / "front.json").read_text())
+    assert [row["energy_pj"] for row in rows] == [row[1] for row in candidate["front"]]
+    with (folder / "front.csv").open() as file:
+        assert [row["network"] for row in csv.DictReader(file)] == [row["network"] for row in rows]
+    network = f"{folder / 'tiny.yaml'}:{rows[0]['network']}"
+    evaluated = codesign("evaluate", network, "--on", "eyeriss", "--json", folder / "one.json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads((folder / "one.json").read_text())[0]["energy_pj"] == pytest.approx(rows[0]["energy_pj"])
+    assert "(best)" in done.stdout
+    refused = codesign("nas", written(folder, NESTED))
+    assert refused.returncode == 2
+    assert "hardware is searched here: codesign run" in refused.stderr
+
+
+def test_fronts_are_exported(folder: Path) -> None:
+    path = started(folder, NESTED.replace("generations: 2", "generations: 1"))
+    columns = export.fronts(path).columns()
+    space = spaces.load(folder / "tiny.yaml")
+    for text, accuracy in zip(columns["network"][1], columns["accuracy"][1], strict=True):
+        assert accuracy == pytest.approx(accuracy_of(space, space.parse(text)))
+    rows = export.candidates(path).columns()
+    assert all(count > 0 for count in rows["judged"][1])
+    assert rows["network.tiny.accuracy_kind"][1] == ["measured"] * len(export.candidates(path))
+
+
+def test_sampling_and_scoring() -> None:
+    drawn = codesign("sample", "nas_bench_201", "--count", 3, "--seed", 1)
+    assert drawn.returncode == 0, drawn.stderr
+    first, *others = drawn.stdout.splitlines()
+    assert len(others) == 2
+    scored = codesign(
+        "score", f"nas_bench_201:{first}", "--accuracy", "nas_bench_201", "--on", "eyeriss", "raspberry_pi_4"
+    )
+    assert scored.returncode == 0, scored.stderr
+    assert "(measured)" in scored.stdout
+    assert "raspberry_pi_4" in scored.stdout
+    wrong = codesign("score", "nas_bench_201:|none~0|", "--accuracy", "nas_bench_201")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: nas_bench_201:")
+    wide = codesign("sample", "ofa_mobilenet_v3", "--set", "breadth=1.3", "--count", 1)
+    assert wide.returncode == 2
+    assert "breadth" in wide.stderr
