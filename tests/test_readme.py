@@ -27,7 +27,7 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", _README, re.MULTILINE | re.DOTALL)
 
 
-_DATASHEET, _CONSTRAINTS, _MAPPING, _PINS, _PROCESSOR, _CROSSBAR, _SPACE = _blocks("yaml")
+_DATASHEET, _CONSTRAINTS, _MAPPING, _PINS, _THREE_LEVELS, _PROCESSOR, _CROSSBAR, _SPACE = _blocks("yaml")
 
 
 def test_the_datasheet_is_valid_and_runs() -> None:
@@ -64,6 +64,12 @@ def test_the_pins_are_taken() -> None:
     (point,) = Experiment.parse(pinned, Path("experiment.yaml").resolve()).points
     assert point.space is not None
     assert not {"scratchpad.capacity", "global_buffer.array"} & set(point.space.parameters)
+
+
+def test_the_search_on_three_levels_is_valid() -> None:
+    (point,) = Experiment.parse(_THREE_LEVELS, Path("experiment.yaml").resolve()).points
+    assert point.nas is not None and point.nas["at_least"] == [75, 76.5, 78]
+    assert point.baseline is not None and point.baseline.accuracy == 76.1
 
 
 def test_the_processor_runs(tmp_path: Path) -> None:
@@ -123,6 +129,8 @@ def test_commands_run(command: str, tmp_path: Path) -> None:
     if command.startswith("codesign cost"):
         (saved,) = (other for other in _COMMANDS if "--save mapping.yaml" in other)
         assert _run(saved, tmp_path).returncode == 0
+    given = _THREE_LEVELS.replace("{space: naas, budget: {like: eyeriss}}", "{accelerators: [eyeriss, pcm_256]}")
+    (tmp_path / "given.yaml").write_text(given.replace("queries: 500", "queries: 60\n  population: 20"))
     (tmp_path / "measured.csv").write_text(_MEASURED)
     if "this_cpu.json" in command and "profile" not in command:
         assert _run("codesign profile mobilenet_v2 --repeats 3 --threads 1", tmp_path).returncode == 0

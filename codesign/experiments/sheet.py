@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from accelerators.documents import StrictModel, json_schema
 from accelerators.fields import AreaLimit, Capacity, Power, Rate, measured
@@ -223,6 +223,8 @@ class SweepSheet(StrictModel):
 
 class ExperimentSheet(StrictModel):
     """An experiment."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["networks"]}, {"required": ["nas"]}]})
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=80)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -186,6 +186,14 @@ def test_the_template_is_a_valid_experiment(tmp_path: Path) -> None:
     path = tmp_path / "new.yaml"
     assert codesign("init", path).returncode == 0
     assert Experiment.load(path).points[0].space is not None
+    lines = path.read_text().splitlines()
+    start, end = (next(i for i, line in enumerate(lines) if line.startswith(s)) for s in ("# nas:", "objective:"))
+    networks = next(i for i, line in enumerate(lines) if line.startswith("networks:"))
+    nas = [line.removeprefix("# ") for line in lines[start:end]]
+    path.write_text("\n".join([*lines[:networks], *nas, *lines[end:]]))
+    assert Experiment.load(path).points[0].nas is not None
+    path.unlink()
+    assert codesign("init", path).returncode == 0
     assert "exists already" in codesign("init", path).stderr
 
 
