@@ -34,6 +34,11 @@ class History:
         """Position of the network with the least first score."""
         return int(self.scores[:, 0].argmin())
 
+    @property
+    def infeasible(self) -> int:
+        """How many networks cannot work: beyond a limit, or without an accuracy (the score of a dead network)."""
+        return int((~np.isfinite(self.scores).all(axis=1)).sum())
+
 
 def search(strategy: Strategy, evaluate: Evaluate, queries: int) -> History:
     """Run a strategy until ``queries`` different networks are scored, or it proposes nothing new any more.

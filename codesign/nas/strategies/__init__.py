@@ -1,15 +1,46 @@
 """Ways to search a space of networks, behind one ask/tell protocol."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from codesign.nas import _options
+from codesign.nas.spaces import Space
 from codesign.nas.strategies._base import Admits, Strategy
 from codesign.nas.strategies.evolution import Nsga2, OfaEvolution, RegularisedEvolution
 from codesign.nas.strategies.random import Random
 from codesign.nas.strategies.reinforce import Reinforce
 from codesign.nas.strategies.surrogate import Costs, Surrogate
+from codesign.search._base import Seed
 
 #: The strategies by the names that they go by in experiments.
 STRATEGIES: dict[str, type[Strategy]] = {
     strategy.name: strategy for strategy in (Surrogate, Nsga2, RegularisedEvolution, OfaEvolution, Reinforce, Random)
 }
+
+
+def load(
+    name: str,
+    space: Space,
+    *,
+    population: int | None = None,
+    seed: Seed = 0,
+    admits: Admits | None = None,
+    **options: Any,
+) -> Strategy:
+    """The strategy with this name; ``population`` None is its own, ``options`` are those of its class (``rate`` of
+    "reinforce", ``costs`` of "surrogate").
+
+    Raises NetworkError, naming the strategy and the option, for an unknown name and for an unknown or wrong option.
+    """
+    kind = STRATEGIES[_options.known("strategy", "strategy", name, STRATEGIES)]
+    _options.belong(name, kind, options, but=("population", "seed", "admits"))
+    if population is not None:
+        options["population"] = _options.whole(f"{name}: population", population, 2)
+    if "rate" in options:
+        options["rate"] = _options.number(f"{name}: rate", options["rate"])
+    return kind(space, seed=seed, admits=admits, **options)
+
 
 __all__ = [
     "STRATEGIES",
@@ -22,4 +53,5 @@ __all__ = [
     "Reinforce",
     "Strategy",
     "Surrogate",
+    "load",
 ]

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # its usual name
 
+from codesign.nas.accuracy.scored import NoScoreError
 from codesign.networks import computation as compute
 from codesign.networks.graph import Network
 from codesign.networks.torch_module import NetworkModule
 
-
-class NoScoreError(Exception):
-    """A network for which a score has no value; the message says why."""
+__all__ = [
+    "Data", "NoScoreError", "ZeroShotScore", "classes", "features", "gradients", "logits", "loss", "preserved",
+    "random_data",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""(network, accuracy) pairs of one's own, from a CSV file.
+
+A line has the network in its space's written form (``network``, JSON or a cell's text) or its genes' options as numbers
+with blanks between (``code``), and the ``accuracy`` in per cent; other columns are not looked at::
+
+    network,accuracy
+    "{""d"": [2, 2, 2, 2, 2], ...}",74.2
+
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.nas.spaces import Code, Codes, Space
+from codesign.networks import NetworkError
+
+
+def read(file: str | Path, space: Space) -> tuple[Codes, NDArray[np.float64]]:
+    """Codes (n, genes) and accuracies (n,) in per cent of a file's networks; a network may be there several times, with
+    one accuracy.
+
+    Raises NetworkError that names the file and the line: for a file that cannot be read or has no pair, a column that
+    is missing, what is no network of the space, what is no number from 0 to 100, and a network with two accuracies.
+    """
+    codes: dict[Code, float] = {}
+    first: dict[Code, int] = {}
+    try:
+        with Path(file).open(newline="", encoding="utf-8-sig") as stream:
+            lines = csv.DictReader(stream, strict=True)
+            columns = lines.fieldnames or []
+            form = next((name for name in ("network", "code") if name in columns), None)
+            if form is None or "accuracy" not in columns:
+                raise NetworkError(
+                    f"{file}: must have the columns network (or code) and accuracy (got {', '.join(columns) or 'none'})"
+                )
+            for row in lines:
+                place = f"{file}:{lines.line_num}"
+                code = _code(place, form, row[form], space)
+                value = _accuracy(place, row["accuracy"])
+                if codes.setdefault(code, value) != value:
+                    raise NetworkError(
+                        f"{place}: accuracy must be {codes[code]:g}, as in line {first[code]} with the same network "
+                        f"(got {value:g})"
+                    )
+                first.setdefault(code, lines.line_num)
+    except (OSError, ValueError, csv.Error) as error:
+        if isinstance(error, NetworkError):
+            raise
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise NetworkError(f"{file}: cannot be read as a .csv file: {why}") from None
+    if not codes:
+        raise NetworkError(f"{file}: must have at least one network (got none)")
+    return np.array(list(codes), np.int64), np.array(list(codes.values()))
+
+
+def _code(place: str, form: str, text: str | None, space: Space) -> Code:
+    try:
+        if not text:
+            raise NetworkError("is missing")
+        if form == "network":
+            return space.parse(text)
+        try:
+            return space.check([int(word) for word in text.split()])
+        except ValueError as error:
+            if isinstance(error, NetworkError):
+                raise
+            raise NetworkError(f"must be integers with blanks between (got {text!r})") from None
+    except NetworkError as error:
+        raise NetworkError(f"{place}: {form}: {error}") from None
+
+
+def _accuracy(place: str, text: str | None) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 100:
+        raise NetworkError(f"{place}: accuracy must be a number from 0 to 100 per cent (got {text!r})")
+    return value
