@@ -21,7 +21,7 @@ import math
 import numbers
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -68,6 +68,16 @@ class Space(ABC):
     def network(self, code: ArrayLike, *, batch: int = 1) -> Network:
         """The network of a code; raises NetworkError for what is no code."""
         return self._build(self._values(self.check(code)), batch)
+
+    def parts(self, code: Code) -> dict[str, Hashable] | None:
+        """What a network consists of, in order: beginnings of layers' names, and what the layers' operators depend on.
+
+        Layers ``name`` and ``name.anything`` belong to the part ``name``, every layer to one part. Parts with the same
+        value have the same operators in all networks of the space, of which the same ones run with their producers, so
+        that a network's operators are found without building it. None if the space does not know. The code is
+        canonical.
+        """
+        return None
 
     # -- codes --------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ after its convolution.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
@@ -281,6 +281,23 @@ class OfaMobileNetV3(Space):
             values["ks"], values["e"], values["d"], batch=batch, classes=self.classes, resolution=values["r"],
             width=self.width,
         )  # fmt: skip
+
+    def parts(self, code: Code) -> dict[str, Hashable]:
+        """See :class:`~codesign.nas.spaces.Space`: a block depends on its place, its two genes and the image's size."""
+        size = code[-1]
+        found: dict[str, Hashable] = {"first_conv": ("first_conv", size), "blocks.0": ("blocks.0", size)}
+        for unit in range(UNITS):
+            for slot in range(_DEEPEST * unit, _DEEPEST * unit + DEPTHS[code[unit]]):
+                kernel, expansion = code[UNITS + slot], code[UNITS + SLOTS + slot]
+                # Blocks of a unit but the first are alike.
+                place = unit, slot == _DEEPEST * unit
+                found[f"blocks.{len(found) - 1}"] = (place, kernel, expansion, size)
+        return found | {
+            "final_expand_layer": ("final", size),
+            "global_avg_pool": ("pool", size),
+            "feature_mix_layer": "mix",
+            "classifier": "classifier",
+        }
 
     def published(self, code: ArrayLike) -> dict[str, Any]:
         """The network in the form of published ones (see :func:`specialized`), as latency tables are asked for it."""
