@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, SupportsIndex
 
-from codesign.nas.spaces._base import Code, Gene, Space
+from codesign.nas.spaces._base import Code, Gene, Site, Space
 from codesign.nas.spaces._genes import chosen, count
 from codesign.nas.spaces.ofa_mobilenet_v3 import divisible, size_gene
 from codesign.networks import Builder, Network, NetworkError
@@ -135,6 +135,17 @@ class OfaResNet50(Space):
                 when = frozenset(k for k, depth in enumerate(DEPTHS) if least + depth > i)
                 ratios.append(Gene(f"e[{len(ratios)}]", RATIOS, parent=1 + stage, when=when))
         self.genes = (*depths, *widths, *ratios, size_gene(_NAME, sizes))
+        sites = [
+            Site("input_stem.0", "stem", ("conv",)),
+            Site("input_stem.1", "stem", ("conv.conv",), 0, frozenset({len(STEM_DEPTHS) - 1})),
+            Site("input_stem.2", "stem", ("conv",)),
+        ]
+        for stage, (least, slots) in enumerate(zip(LEAST_DEPTHS, SLOTS, strict=True)):
+            for i in range(slots):
+                layers = ("conv1.conv", "conv2.conv", "conv3.conv", *(() if i else ("downsample.conv",)))
+                when = frozenset(k for k, depth in enumerate(DEPTHS) if least + depth > i)
+                sites.append(Site(f"blocks.{sum(SLOTS[:stage]) + i}", f"stage{stage}", layers, 1 + stage, when))
+        self.sites = (*sites, Site("classifier", "head", ("linear",), last=True))
 
     @classmethod
     def naas(cls) -> OfaResNet50:
@@ -162,3 +173,8 @@ class OfaResNet50(Space):
                 found[f"blocks.{i}"] = (stage, before if i == slot else None, widths[stage], ratio, size)
             slot += slots
         return found | {"global_avg_pool": ("average", widths[-1], size), "classifier": ("classifier", widths[-1])}
+
+    def standing(self, code: Code) -> dict[str, str]:
+        """See :class:`~codesign.nas.spaces.Space`: a site for every block, of the block's name."""
+        sites = {site.name for site in self.sites}
+        return {name: name for name in self.parts(code) if name in sites}
