@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from accelerators.operators import Operator
-from codesign.nas.quantisation import Bits
+from codesign.nas.quantisation import Bits, has_depthwise
 from codesign.nas.spaces._base import Code, Codes, FeatureKind, Gene, Space
 from codesign.nas.spaces._genes import count
 from codesign.networks import Network, NetworkError
@@ -63,6 +63,14 @@ class _Place(NamedTuple):
     writes: bool
 
 
+class _Part(NamedTuple):
+    """What is known of a network's part: bits of what it writes, and of its layers with weights."""
+
+    writes: int
+    bits: tuple[Bits, ...]
+    depthwise: bool
+
+
 class Quantised(Space):
     """See the module. Raises NetworkError for bits that are no increasing integers in 1..32, and for groups that the
     space cannot tell."""
@@ -87,7 +95,8 @@ class Quantised(Space):
             )
         self.space, self.per = space, per
         (self.ends,) = _bits(f"{self.name}: ends", (ends,))
-        self._choices = _bits(f"{self.name}: weights", weights), _bits(f"{self.name}: activations", activations)
+        self.weights = _bits(f"{self.name}: weights", weights)
+        self.activations = _bits(f"{self.name}: activations", activations)
         found: dict[str, _Place] = {}
         if per == "network":
             found["network"] = _Place(None, frozenset(), True)
@@ -102,7 +111,7 @@ class Quantised(Space):
             parent = None if always else site.parent
             found[site.stage] = _Place(parent, frozenset() if always else when, earlier.writes or not site.last)
         writing = [name for name, place in found.items() if place.writes]
-        bits = [("weight_bits", self._choices[0], list(found)), ("activation_bits", self._choices[1], writing)]
+        bits = [("weight_bits", self.weights, list(found)), ("activation_bits", self.activations, writing)]
         self.genes = (
             *space.genes,
             *(
@@ -122,7 +131,7 @@ class Quantised(Space):
         for site in space.sites:
             names = [site.stage] if per == "stage" else [f"{site.name}.{layer}" for layer in site.layers]
             self._by_site[site.name] = tuple(self._by_name[name] for name in names) if per != "network" else self.groups
-        self._widths: dict[Hashable, int] = {}
+        self._known: dict[Hashable, _Part] = {}
 
     # -- networks -----------------------------------------------------------------------------------------------------
 
@@ -136,8 +145,8 @@ class Quantised(Space):
     def _build(self, values: dict[str, Any], batch: int) -> Network:
         raise NotImplementedError
 
-    def _quantise(self, network: Network, code: Code) -> dict[str, int]:
-        """Give the layers of the inner space's network their bits; returns the bits of what they write by name."""
+    def _quantise(self, network: Network, code: Code) -> None:
+        """Give the layers of the inner space's network their bits."""
         standing = self.space.standing(code[: len(self.space.genes)]) if self.per != "network" else {}
         nodes = network.graph.nodes
         written: dict[str, int] = {}
@@ -161,7 +170,6 @@ class Quantised(Space):
                 activations = reads.get(first or "", self.ends)
             written[name] = activations if network.graph.out_degree(name) else self.ends
             nodes[name]["operator"] = _with_bits(operator, (*bits, written[name]))
-        return written
 
     def _group(self, layer: str, standing: Mapping[str, str]) -> Group:
         if self.per == "network":
@@ -178,9 +186,16 @@ class Quantised(Space):
         bits: int = self.genes[gene].options[code[gene]]
         return bits
 
-    def bits(self, code: ArrayLike) -> list[Bits]:
-        """Bits of the weights and the inputs of every layer with weights that multiplies and accumulates, in order."""
-        return bits_of(self.network(code))
+    def bits(self, code: ArrayLike) -> tuple[tuple[Bits, ...], bool]:
+        """Bits of the weights and the inputs of every layer with weights that multiplies and accumulates, in order;
+        and whether the network has depthwise convolutions."""
+        checked = self.check(code)
+        parts = self.parts(checked)
+        if parts is None:
+            network = self.network(checked)
+            return _bits_of(network, list(network.graph)), has_depthwise(network)
+        known = [self._known[part] for part in parts.values()]
+        return tuple(bits for part in known for bits in part.bits), any(part.depthwise for part in known)
 
     def parts(self, code: Code) -> dict[str, Hashable] | None:
         """See :class:`~codesign.nas.spaces.Space`: what the inner space says, the part's bits, those that it reads."""
@@ -192,19 +207,20 @@ class Quantised(Space):
         width = self.ends
         found: dict[str, Hashable] = {}
         network: Network | None = None
-        written: dict[str, int] = {}
         for name, part in parts.items():
             groups = self._by_site[standing.get(name)]
             bits = tuple((code[group.weights], group.activations and code[group.activations]) for group in groups)
-            state = part, bits, width
-            found[name] = state
-            if state not in self._widths:
+            state = found[name] = part, bits, width
+            if state not in self._known:
                 if network is None:
-                    network = self.space.network(inner)
-                    written = self._quantise(network, code)
-                layers = [layer for layer in written if layer == name or layer.startswith(f"{name}.")]
-                self._widths[state] = written[layers[-1]]
-            width = self._widths[state]
+                    network = self.network(code)
+                layers = [layer for layer in network.graph if layer == name or layer.startswith(f"{name}.")]
+                operators = [network.layer(layer).operator for layer in layers]
+                writes = operators[-1].output.bits
+                assert writes is not None
+                depthwise = any(operator.kind == "depthwise" for operator in operators)
+                self._known[state] = _Part(writes, _bits_of(network, layers), depthwise)
+            width = self._known[state].writes
         return found
 
     # -- written form and numbers -------------------------------------------------------------------------------------
@@ -263,28 +279,18 @@ class Quantised(Space):
 _KEYS = ("weight_bits", "activation_bits")
 
 
-def bits_of(network: Network) -> list[Bits]:
-    """Bits of the weights and the inputs of every layer with weights that multiplies and accumulates, in order.
-
-    Raises NetworkError for a layer whose operator does not say them.
-    """
+def _bits_of(network: Network, layers: Sequence[str]) -> tuple[Bits, ...]:
+    """Bits of the weights and inputs of those of some layers that multiply activations and weights."""
     found = []
-    for layer in network:
-        if not layer.operator.macs:
-            continue
-        weights, inputs, *_ = (layer.operator.tensor(name) for name in _names(layer.operator))
-        if weights.name != "weights":
-            # A product of two activations.
-            continue
-        if weights.bits is None or inputs.bits is None:
-            raise NetworkError(f"{network.name}: layer {layer.name} must have bits")
-        found.append(Bits(weights.bits, inputs.bits))
-    return found
-
-
-def _names(operator: Operator) -> tuple[str, str]:
-    roles = {tensor.role: tensor.name for tensor in operator.tensors}
-    return roles["weights"], roles["inputs"]
+    for layer in layers:
+        tensors = network.layer(layer).operator.tensors if network.layer(layer).operator.macs else ()
+        by_name = {tensor.name: tensor.bits for tensor in tensors}
+        # The other operand of attention is no weight, and is not called so.
+        if "weights" in by_name:
+            weights, inputs = by_name["weights"], by_name["inputs"]
+            assert weights is not None and inputs is not None
+            found.append(Bits(weights, inputs))
+    return tuple(found)
 
 
 @lru_cache(maxsize=65536)

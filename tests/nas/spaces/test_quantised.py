@@ -66,8 +66,11 @@ def test_every_tensor_has_bits_and_one_width(inner: spaces.Space, per: quantised
                     assert tensor.bits in (2, 3)
         last = list(network)[-1]
         assert last.operator.output.bits == 8
-        assert len(space.bits(code)) == sum(layer.operator.macs > 0 for layer in network)
-        assert space.bits(code)[0].activations == 8
+        bits, depthwise = space.bits(code)
+        layers = [layer.operator for layer in network if layer.operator.macs]
+        assert bits == tuple((o.tensor("weights").bits, o.tensor("inputs").bits) for o in layers)
+        assert bits[0].activations == 8
+        assert depthwise == (inner is MOBILE)
 
 
 def test_bits_are_those_of_the_place() -> None:
@@ -122,7 +125,7 @@ def test_stages_are_counted_once() -> None:
     assert space.size == MOBILE.size * 2**7
     one = Quantised(NasBench201(), weights=(4, 8), activations=(2, 4, 8), per="network")
     assert one.size == 15_625 * 6
-    assert one.bits([3] * 6 + [0, 1])[:2] == [Bits(4, 8), Bits(4, 4)]
+    assert list(one.bits([3] * 6 + [0, 1])[0][:2]) == [Bits(4, 8), Bits(4, 4)]
 
 
 def test_by_name_as_experiments_write_it() -> None:
