@@ -26,6 +26,7 @@ from codesign.evaluation import evaluate
 from codesign.nas.spaces import Code, Space
 from codesign.networks import Network
 from mappers import MapResult, map_operator
+from mappers.floors import floor
 
 #: Columns of what :meth:`NetworkCosts.costs` gives.
 COLUMNS = ("energy_pj", "latency_s", "edp_js")
@@ -105,6 +106,7 @@ class NetworkCosts:
         # By numbers of operators and of parts: energy and latency, or why there is none.
         self._priced: dict[int, tuple[float, float] | Infeasible] = {}
         self._parts: dict[int, tuple[float, float] | str] = {}
+        self._floors: dict[int, tuple[float, float] | Infeasible] = {}
         self._whole: dict[Code, tuple[float, float]] = {}
 
     def costs(self, codes: ArrayLike) -> NDArray[np.float64]:
@@ -121,6 +123,46 @@ class NetworkCosts:
             energy_pj, latency_s = self._whole[code]
             found.append((energy_pj, latency_s, energy_pj * 1e-12 * latency_s))
         return np.array(found).reshape(-1, len(COLUMNS))
+
+    def floors(self, codes: ArrayLike) -> NDArray[np.float64]:
+        """(n, 3) what :meth:`costs` is not below: found without mapping anything, and exact where all is priced.
+
+        On other than spatial accelerators these are the costs; with bypass or constraints unpriced operators count
+        nothing.
+        """
+        if not self._is_spatial:
+            return self.costs(codes)
+        found = []
+        for row in self.works.space.check_all(codes):
+            code = tuple(row.tolist())
+            energy_pj = latency_s = 0.0
+            for part in self.works.of(code):
+                price = self._parts.get(part) or self._floor(part)
+                energy_pj, latency_s = (
+                    (math.inf, math.inf) if isinstance(price, str) else (energy_pj + price[0], latency_s + price[1])
+                )
+            found.append((energy_pj, latency_s, energy_pj * 1e-12 * latency_s))
+        return np.array(found).reshape(-1, len(COLUMNS))
+
+    def _floor(self, part: int) -> tuple[float, float]:
+        energy_pj = latency_s = 0.0
+        for number, times in self.works.parts[part]:
+            price = self._priced.get(number) or self._floors.get(number)
+            if price is None:
+                price = self._floors[number] = self._least(*self.works.works[number])
+            if isinstance(price, Infeasible):
+                return math.inf, math.inf
+            energy_pj += times * price[0]
+            latency_s += times * price[1]
+        return energy_pj, latency_s
+
+    def _least(self, operator: Operator, reads: int | None) -> tuple[float, float] | Infeasible:
+        assert isinstance(self.hardware, SpatialAccelerator)
+        if operator.passes:
+            return self._price(operator, reads)
+        if self.settings.get("bypass") or self.settings.get("constraints") is not None:
+            return 0.0, 0.0
+        return floor(self.hardware, operator, pad=bool(self.settings.get("pad")))
 
     @property
     def _is_spatial(self) -> bool:
