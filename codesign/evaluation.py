@@ -130,8 +130,23 @@ def evaluate(
 def on_processor(graph: Network, processor: Processor) -> NetworkCost:
     """A network on a processor, as its runtime executes it: what runs inside another layer costs nothing by itself.
 
-    A layer with whose tensor the memory overflows cannot run.
+    A layer with whose tensor the memory overflows cannot run. Where tensors have bits, the network runs in the fastest
+    type that holds the widest of them.
     """
+    bits = max((t.bits or 0 for layer in graph for t in layer.operator.tensors), default=0)
+    held = processor.holding(bits) if bits else processor
+    if held is None:
+        most = ", ".join(kind.type for kind in processor.arithmetic)
+        refused = Infeasible("precision", f"tensors have up to {bits} bits, {processor.name} computes {most}", {})
+        return NetworkCost(
+            graph.name,
+            processor.name,
+            None,
+            0.0,
+            tuple(LayerCost(layer.name, layer.operator, refused) for layer in graph),
+            None,
+        )
+    processor = held
     nothing = Cost(0.0, 0, 0.0, 0, 0, 0.0, "none", {})
     started = steps(graph, processor.runtime, processor.type.bits)
     parts: dict[str, list[Cost]] = {}

@@ -221,7 +221,7 @@ def _ready(network: Network) -> tuple[NetworkModule, list[Any]]:
     looked_up = {
         value.view.index
         for layer in network
-        if isinstance(layer.computation, compute.Embedding)
+        if layer.computation is not None and isinstance(compute.computed(layer.computation), compute.Embedding)
         for value in compute.operands(layer.computation)
         if isinstance(value.view, compute.Input)
     }

@@ -111,10 +111,27 @@ def run(crossbar: Crossbar, steps: Sequence[Step]) -> Run:
     return Run(costs, interval, bound if pipelined else None, tuple(said))
 
 
+def _too_wide(crossbar: Crossbar, operator: Operator) -> Infeasible | None:
+    """A tensor with more bits than cells, drivers and converters are made for; fewer bits leave cells and cycles idle,
+    and cost what all bits do."""
+    words = max(crossbar.input_bits, crossbar.output_bits)
+    limits = {"weights": words, "inputs": words, "outputs": words}
+    if not (operator.passes or dynamic(operator)):
+        limits |= {"weights": crossbar.weight_bits, "inputs": crossbar.input_bits}
+    for tensor in operator.tensors:
+        if tensor.bits is not None and tensor.bits > limits[tensor.role]:
+            text = f"{tensor.name} has {tensor.bits} bits, {crossbar.name} computes {limits[tensor.role]}"
+            return Infeasible("precision", text, {"tensor": tensor.name, "bits": tensor.bits})
+    return None
+
+
 def _job(crossbar: Crossbar, step: Step) -> _Job:
     """What a step costs by itself: energy without leakage, time of a product or on the digital unit."""
     job = _Job(step)
     operator = step.operator
+    job.refused = _too_wide(crossbar, operator)
+    if job.refused is not None:
+        return job
     if operator.passes or dynamic(operator):
         streamed = stream(crossbar, operator, step.fused_reads)
         if isinstance(streamed, Infeasible):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from accelerators.technology.compute import FLOAT_SIGNIFICANDS
 
 #: What operators are to a runtime. Everything with MACs is a convolution, a depthwise one, or a matrix product.
 Class = Literal["convolution", "depthwise", "matmul", "normalization", "elementwise", "pool", "softmax", "movement"]
@@ -96,3 +98,13 @@ class Processor:
     def type(self) -> Arithmetic:
         """The number type that networks run in."""
         return self.arithmetic[0]
+
+    def holding(self, bits: int) -> Processor | None:
+        """The same one with the fastest of its types that hold integers of so many bits as the one that networks run
+        in; None if it has no such type. A float holds as many bits as its significand has."""
+        held = {kind: FLOAT_SIGNIFICANDS.get(kind.type, kind.bits) for kind in self.arithmetic}
+        fit = [kind for kind in self.arithmetic if held[kind] >= bits]
+        if not fit:
+            return None
+        best = min(fit, key=lambda kind: (-kind.peak_ops_per_s, kind.bits))
+        return replace(self, arithmetic=(best, *(kind for kind in self.arithmetic if kind is not best)))

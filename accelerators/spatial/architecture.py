@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from accelerators.operators import ROLES
 from accelerators.spatial.constraints import Constraints
@@ -71,9 +72,21 @@ class Level:
         return self.children - math.prod(axis.size for axis in self.fanout if not axis.reduces)
 
 
+class Mode(NamedTuple):
+    """Operands of at most these widths, and what a MAC of them takes in a precision-scalable unit."""
+
+    weight_bits: int
+    input_bits: int
+    energy_pj: float
+
+
 @dataclass(frozen=True)
 class Compute:
-    """The multiply-accumulate unit: native widths, energy per MAC and per addition in the array, area, leakage."""
+    """The multiply-accumulate unit: native widths, energy per MAC and per addition in the array, area, leakage.
+
+    ``energy_pj`` is that of operands of the native widths. A precision-scalable unit takes less for narrower ones, as
+    ``modes`` say; it does one MAC per cycle in every mode.
+    """
 
     energy_pj: float
     weight_bits: int = 16
@@ -85,7 +98,15 @@ class Compute:
     adder_area_mm2: float = 0.0
     leakage_mw: float = 0.0
     adder_leakage_mw: float = 0.0
+    modes: tuple[Mode, ...] = ()
     source: str = ""
+
+    def mac_energy_pj(self, weight_bits: int, input_bits: int) -> float:
+        """Energy of a MAC of operands of these widths: that of the cheapest mode which holds both."""
+        return min(
+            (m.energy_pj for m in self.modes if weight_bits <= m.weight_bits and input_bits <= m.input_bits),
+            default=self.energy_pj,
+        )
 
     def bits(self, role: str) -> int:
         """Native width of a tensor by role."""

@@ -23,6 +23,7 @@ that are not given come from the technology tables; ``node`` is then required.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -47,7 +48,7 @@ from accelerators.fields import (
     type_bits,
 )
 from accelerators.operators import ROLES, Role
-from accelerators.spatial.architecture import Axis, Compute, Level, SpatialAccelerator
+from accelerators.spatial.architecture import Axis, Compute, Level, Mode, SpatialAccelerator
 from accelerators.spatial.constraints import Constraints, LevelConstraint, SpatialConstraint
 from accelerators.suggestions import did_you_mean
 from accelerators.technology import TechnologyError
@@ -55,6 +56,8 @@ from accelerators.technology import TechnologyError
 #: Dimensions of all operators that the program builds; further ones of streaming operators are D6, D7, ..
 _DIM = re.compile(r"[NGKCPQRS]|D[0-9]+")
 _MOST_MACS = 10_000_000
+#: A node for ratios of energies, which are the same at all nodes.
+_ANY_NM = 45.0
 
 
 def _dimension(value: object) -> object:
@@ -123,6 +126,21 @@ class LevelSheet(StrictModel):
     source: str = ""
 
 
+class ScalableSheet(StrictModel):
+    """What makes a multiply-accumulate unit precision-scalable; narrower operands take less energy, no fewer cycles."""
+
+    types: Annotated[list[NumberType], Field(min_length=1, description="narrower integers that an operand may be")]
+    energy_factor: Annotated[
+        Annotated[float, Field(ge=1, le=100)] | None,
+        Field(description="energy at full width over that of a unit of one width; with energies from technology"),
+    ] = None
+    area_factor: Annotated[
+        Annotated[float, Field(ge=1, le=100)] | None,
+        Field(description="area and leakage over those of a unit of one width; with areas from technology"),
+    ] = None
+    source: str = ""
+
+
 class ComputeSheet(StrictModel):
     """The multiply-accumulate unit."""
 
@@ -135,6 +153,7 @@ class ComputeSheet(StrictModel):
     area: Area = None
     leakage: Leakage = None
     add_energy: Annotated[Energy, Field(description="one addition of partial sums between PEs")] = None
+    scalable: Annotated[ScalableSheet | None, Field(description="less energy for narrower operands")] = None
     source: str = ""
 
 
@@ -354,8 +373,27 @@ class _Builder:
         if compute.accumulator and type_bits(compute.accumulator) < type_bits(outputs):
             rule = f"must be at least as wide as the outputs, {outputs} (got {compute.accumulator})"
             self.problem(("compute", "accumulator"), rule)
+        if compute.scalable is not None:
+            self._check_scalable(compute, compute.scalable)
         if sheet.dataflow is not None:
             self._check_dataflow(sheet.dataflow, names)
+
+    def _check_scalable(self, compute: ComputeSheet, scalable: ScalableSheet) -> None:
+        path: Path_ = ("compute", "scalable")
+        widest = max(type_bits(compute.weights or compute.type), type_bits(compute.inputs or compute.type))
+        for i, name in enumerate(scalable.types):
+            if not name.lstrip("u").startswith("int") or type_bits(name) >= widest:
+                rule = f"must be an integer narrower than the unit's {widest} bits"
+                self.problem((*path, "types", i), f"{rule} (got {name})")
+        self._check_distinct((*path, "types"), scalable.types)
+        for given, factor, what in (
+            (compute.energy, scalable.energy_factor, "energy"),
+            (compute.area, scalable.area_factor, "area"),
+        ):
+            if (given is None) == (factor is None):
+                rule = f"is required, as {what} is {FROM_TECHNOLOGY!r} and tables have units of one width only"
+                wrong = rule if given is None else f"belongs to an {what} {FROM_TECHNOLOGY!r} (got both)"
+                self.problem((*path, f"{what}_factor"), wrong)
 
     def _check_distinct(self, path: Path_, entries: Sequence[str]) -> None:
         for i, entry in enumerate(entries):
@@ -482,7 +520,19 @@ class _Builder:
             adder = self.ask(("compute", "accumulator"), technology.adder, accumulator, node)
             if adder:
                 add_energy, adder_area, adder_leakage = adder.energy_pj, adder.area_mm2, adder.leakage_mw
+        scalable = sheet.scalable
+        modes: tuple[Mode, ...] = ()
+        if scalable is not None:
+            if sheet.energy is None:
+                energy = (energy or 0.0) * (scalable.energy_factor or 1.0)
+            if sheet.area is None:
+                area = (area or 0.0) * (scalable.area_factor or 1.0)
+            if sheet.leakage is None:
+                leakage = (leakage or 0.0) * (scalable.area_factor or 1.0)
+            modes = self.modes(scalable, weights, inputs, accumulator, energy or 0.0)
+            source = f"{source}; scalable: {scalable.source or 'no source given'}, less by the law of multipliers"
         return Compute(
+            modes=modes,
             energy_pj=energy or 0.0,
             weight_bits=type_bits(weights),
             input_bits=type_bits(inputs),
@@ -495,6 +545,29 @@ class _Builder:
             adder_leakage_mw=adder_leakage,
             source=source,
         )
+
+    def modes(
+        self, scalable: ScalableSheet, weights: str, inputs: str, accumulator: str, energy_pj: float
+    ) -> tuple[Mode, ...]:
+        """What MACs of narrower operands take, each operand with a width of its own (Bit Fusion, Sharma et al., ISCA
+        2018, does 8 x 2 bits as well as 4 x 4).
+
+        Of the energy at full width, ``energy_pj``, the part that a unit of the narrower operands with the same
+        accumulator takes of one of full width: cells of the multiplier that have nothing to do switch nothing. What
+        steering them costs is in the factor of the datasheet.
+        """
+        found = []
+        try:
+            whole_pj = technology.mac(weights, inputs, accumulator, _ANY_NM).energy_pj
+            operands = [
+                [full, *(t for t in scalable.types if type_bits(t) < type_bits(full))] for full in (weights, inputs)
+            ]
+            for w, x in itertools.product(*operands):
+                part_pj = technology.mac(w, x, accumulator, _ANY_NM).energy_pj
+                found.append(Mode(type_bits(w), type_bits(x), energy_pj * part_pj / whole_pj))
+        except TechnologyError as error:
+            self.problem(("compute", "scalable", "types"), str(error))
+        return tuple(found)
 
 
 def schema() -> dict[str, Any]:

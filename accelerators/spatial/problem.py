@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from accelerators.costs import Infeasible, InfeasibleError
 from accelerators.jit import announce_compilation
-from accelerators.operators import Operator, Tensor
+from accelerators.operators import ROLES, Operator, Tensor
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.kernels import arrays
 from accelerators.spatial.kernels.arrays import (
@@ -100,6 +100,14 @@ class Problem:
         """Width of a tensor's words: its own, or the hardware's native one."""
         return tensor.bits if tensor.bits is not None else self.accelerator.compute.bits(tensor.role)
 
+    @property
+    def mac_energy_pj(self) -> float:
+        """Energy of a MAC of operands as wide as the operator's."""
+        weights, inputs = (
+            max((self.bits(t) for t in self.operator.tensors if t.role == role), default=1) for role in ROLES[:2]
+        )
+        return self.accelerator.compute.mac_energy_pj(weights, inputs)
+
     @cached_property
     def operator_arrays(self) -> OperatorArrays:
         """The operator for the kernels."""
@@ -180,7 +188,7 @@ class Problem:
             ramp_cycles=np.array([accelerator.ramp_cycles.get(v.name, 0.0) for v in levels], np.float64),
             scalars=np.array(
                 [
-                    accelerator.compute.energy_pj,
+                    self.mac_energy_pj,
                     accelerator.compute.add_energy_pj,
                     accelerator.leakage_mw * 1e9 / accelerator.clock_hz,
                 ]

@@ -1,8 +1,9 @@
 """Operators that stream their tensors: pooling, elementwise operations, normalisation, softmax.
 
 They have no reuse to plan. Every pass reads the inputs from the outermost level that keeps them, the last one writes
-the outputs, and one operation of the MAC unit's energy is charged per element and pass. MAC units work on different
-elements; bandwidth of the outermost levels limits them, with the same rules as for a loop nest.
+the outputs, and one operation of the MAC unit's energy, at the width of the widest tensor, is charged per element and
+pass. MAC units work on different elements; bandwidth of the outermost levels limits them, with the same rules as for a
+loop nest.
 """
 
 from __future__ import annotations
@@ -30,15 +31,18 @@ def stream(accelerator: SpatialAccelerator, operator: Operator, fused_reads: int
             )
         homes[tensor.role] = home
     compute = accelerator.compute
+    widths = {t.name: compute.bits(t.role) if t.bits is None else t.bits for t in operator.tensors}
     reads: dict[str, float] = {}
     writes: dict[str, float] = {}
     energy = {level.name: 0.0 for level in accelerator.levels}
     for tensor in operator.tensors:
         home = homes[tensor.role]
-        bits = compute.bits(tensor.role) if tensor.bits is None else tensor.bits
+        bits = widths[tensor.name]
         words = operator.touched_words(tensor)
         if fused_reads is not None:
+            # The first operand stands for all others, of which the widest counts.
             words = fused_reads if tensor is operator.tensors[0] else 0
+            bits = max([widths[other.name] for other in operator.tensors[1:-1]], default=bits)
         is_output = tensor.role == "outputs"
         if not is_output:
             words *= operator.passes
@@ -46,6 +50,7 @@ def stream(accelerator: SpatialAccelerator, operator: Operator, fused_reads: int
         energy[home.name] += accesses * (home.update_energy_pj if is_output else home.read_energy_pj)
         traffic = writes if is_output else reads
         traffic[home.name] = traffic.get(home.name, 0.0) + words * bits / 8
+    widest = max(widths.values())
     elements = max(operator.touched_words(tensor) for tensor in operator.tensors)
     operations = elements * operator.passes
     cycles = -(-operations // accelerator.macs) if fused_reads is None else 0
@@ -60,7 +65,7 @@ def stream(accelerator: SpatialAccelerator, operator: Operator, fused_reads: int
         if needed > cycles:
             cycles, bottleneck = needed, f"{level.name} bandwidth"
     energy["network"] = energy["adders"] = 0.0
-    energy["MAC"] = operations * compute.energy_pj
+    energy["MAC"] = operations * compute.mac_energy_pj(widest, widest)
     energy["leakage"] = accelerator.leakage_mw * 1e9 / accelerator.clock_hz * cycles
     return Cost(
         energy_pj=sum(energy.values()),

@@ -444,7 +444,7 @@ class _Export:
             tables.append((level.name, {name: storage.accesses * pj for name, pj in actions.items()}))
             if storage.children > 1:
                 tables.append((_stand_in(storage.container), dict.fromkeys(actions, 0.0)))
-        tables.append((self.mac, {"compute": self.accelerator.compute.energy_pj}))
+        tables.append((self.mac, {"compute": self.problem.mac_energy_pj}))
         return {
             "ERT": {
                 "version": _VERSION,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,42 +26,69 @@ from codesign.evaluation import evaluate
 from codesign.nas.spaces import Code, Space
 from codesign.networks import Network
 from mappers import MapResult, map_operator
+from mappers.floors import floor
 
 #: Columns of what :meth:`NetworkCosts.costs` gives.
 COLUMNS = ("energy_pj", "latency_s", "edp_js")
 
 #: An operator, and the words that it reads besides where it runs with its producer (None: by itself).
 _Work = tuple[Operator, int | None]
+#: Numbers of operators, and how often each runs.
+_Counts = tuple[tuple[int, int], ...]
 
 
 @dataclass
 class Works:
-    """What networks of a space are made of; to be shared by the costs on many accelerators."""
+    """What networks of a space are made of; to be shared by the costs on many accelerators.
+
+    Operators have numbers, positions in ``works``, and parts of networks (:meth:`~codesign.nas.spaces.Space.parts`)
+    have numbers, positions in ``parts``. Where a space does not know its parts, each network is one.
+    """
 
     space: Space
     fuse: bool = False
     batch: int = 1
-    #: Every operator has a number: that is faster to look up than the operator.
     works: list[_Work] = field(default_factory=list)
+    parts: list[_Counts] = field(default_factory=list)
     _numbers: dict[_Work, int] = field(default_factory=dict)
-    _networks: dict[Code, tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
+    _parts: dict[Hashable, int] = field(default_factory=dict)
 
-    def of(self, code: Code) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers of a network's operators, and how often it runs each, (k,) both."""
-        found = self._networks.get(code)
-        if found is None:
-            network = self.space.network(code, batch=self.batch)
-            fused = network.fusable() if self.fuse else {}
-            counts: Counter[int] = Counter()
-            for layer in network:
-                work = layer.operator, fused[layer.name].reads if layer.name in fused else None
-                number = self._numbers.setdefault(work, len(self.works))
-                if number == len(self.works):
-                    self.works.append(work)
-                counts[number] += 1
-            found = np.array(list(counts)), np.array(list(counts.values()))
-            self._networks[code] = found
-        return found
+    def of(self, code: Code) -> list[int]:
+        """Numbers of a network's parts, in order."""
+        parts = self.space.parts(code)
+        if parts is None:
+            parts = {"": code}
+        try:
+            return [self._parts[part] for part in parts.values()]
+        except KeyError:
+            self._build(code, parts)
+            return [self._parts[part] for part in parts.values()]
+
+    def _build(self, code: Code, parts: Mapping[str, Hashable]) -> None:
+        """Learn the parts of a network that are new."""
+        network = self.space.network(code, batch=self.batch)
+        fused = network.fusable() if self.fuse else {}
+        counts: dict[str, Counter[int]] = {name: Counter() for name in parts}
+        for layer in network:
+            work = layer.operator, fused[layer.name].reads if layer.name in fused else None
+            number = self._numbers.setdefault(work, len(self.works))
+            if number == len(self.works):
+                self.works.append(work)
+            counts[_beginning(layer.name, counts)][number] += 1
+        for name, part in parts.items():
+            if part not in self._parts:
+                self._parts[part] = len(self.parts)
+                self.parts.append(tuple(counts[name].items()))
+
+
+def _beginning(name: str, parts: Collection[str]) -> str:
+    """The part that a layer belongs to: "" or the layer's name as far as a dot."""
+    found = name
+    while found not in parts:
+        if not found:
+            raise ValueError(f"layer {name} must belong to a part of the network (got {', '.join(parts)})")
+        found = found.rpartition(".")[0]
+    return found
 
 
 class NetworkCosts:
@@ -75,8 +103,10 @@ class NetworkCosts:
         self.settings = settings
         self.mapped: dict[Operator, MapResult] = {}
         self.reasons: dict[Code, str] = {}
-        # By number: energy and latency, or why there is none.
+        # By numbers of operators and of parts: energy and latency, or why there is none.
         self._priced: dict[int, tuple[float, float] | Infeasible] = {}
+        self._parts: dict[int, tuple[float, float] | str] = {}
+        self._floors: dict[int, tuple[float, float] | Infeasible] = {}
         self._whole: dict[Code, tuple[float, float]] = {}
 
     def costs(self, codes: ArrayLike) -> NDArray[np.float64]:
@@ -94,19 +124,71 @@ class NetworkCosts:
             found.append((energy_pj, latency_s, energy_pj * 1e-12 * latency_s))
         return np.array(found).reshape(-1, len(COLUMNS))
 
+    def floors(self, codes: ArrayLike) -> NDArray[np.float64]:
+        """(n, 3) what :meth:`costs` is not below: found without mapping anything, and exact where all is priced.
+
+        On other than spatial accelerators these are the costs; with bypass or constraints unpriced operators count
+        nothing.
+        """
+        if not self._is_spatial:
+            return self.costs(codes)
+        found = []
+        for row in self.works.space.check_all(codes):
+            code = tuple(row.tolist())
+            energy_pj = latency_s = 0.0
+            for part in self.works.of(code):
+                price = self._parts.get(part) or self._floor(part)
+                energy_pj, latency_s = (
+                    (math.inf, math.inf) if isinstance(price, str) else (energy_pj + price[0], latency_s + price[1])
+                )
+            found.append((energy_pj, latency_s, energy_pj * 1e-12 * latency_s))
+        return np.array(found).reshape(-1, len(COLUMNS))
+
+    def _floor(self, part: int) -> tuple[float, float]:
+        energy_pj = latency_s = 0.0
+        for number, times in self.works.parts[part]:
+            price = self._priced.get(number) or self._floors.get(number)
+            if price is None:
+                price = self._floors[number] = self._least(*self.works.works[number])
+            if isinstance(price, Infeasible):
+                return math.inf, math.inf
+            energy_pj += times * price[0]
+            latency_s += times * price[1]
+        return energy_pj, latency_s
+
+    def _least(self, operator: Operator, reads: int | None) -> tuple[float, float] | Infeasible:
+        assert isinstance(self.hardware, SpatialAccelerator)
+        if operator.passes:
+            return self._price(operator, reads)
+        if self.settings.get("bypass") or self.settings.get("constraints") is not None:
+            return 0.0, 0.0
+        return floor(self.hardware, operator, pad=bool(self.settings.get("pad")))
+
     @property
     def _is_spatial(self) -> bool:
         return isinstance(self.hardware, SpatialAccelerator)
 
     def _spatial(self, code: Code) -> tuple[float, float]:
         energy_pj = latency_s = 0.0
-        for number, times in zip(*(part.tolist() for part in self.works.of(code)), strict=True):
+        for part in self.works.of(code):
+            price = self._parts.get(part)
+            if price is None:
+                price = self._parts[part] = self._sum(self.works.parts[part])
+            if isinstance(price, str):
+                self.reasons[code] = price
+                return math.inf, math.inf
+            energy_pj += price[0]
+            latency_s += price[1]
+        return energy_pj, latency_s
+
+    def _sum(self, counts: _Counts) -> tuple[float, float] | str:
+        energy_pj = latency_s = 0.0
+        for number, times in counts:
             if number not in self._priced:
                 self._priced[number] = self._price(*self.works.works[number])
             price = self._priced[number]
             if isinstance(price, Infeasible):
-                self.reasons[code] = f"{self.works.works[number][0]}: {price.message}"
-                return math.inf, math.inf
+                return f"{self.works.works[number][0]}: {price.message}"
             energy_pj += times * price[0]
             latency_s += times * price[1]
         return energy_pj, latency_s

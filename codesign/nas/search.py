@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,12 +24,14 @@ _MOST_REPEATS = 2_000
 class History:
     """Different networks in the order in which they were scored: codes (n, genes), scores (n, objectives).
 
-    ``proposals`` also counts networks that were proposed again, which cost nothing.
+    ``proposals`` also counts networks that were proposed again, which cost nothing. ``floored`` (n,) says which scores
+    are floors only (see :func:`search`).
     """
 
     codes: Codes
     scores: NDArray[np.float64]
     proposals: int
+    floored: NDArray[np.bool_]
 
     @property
     def best(self) -> int:
@@ -40,8 +44,12 @@ class History:
         return int((~np.isfinite(self.scores).all(axis=1)).sum())
 
 
-def search(strategy: Strategy, evaluate: Evaluate, queries: int) -> History:
+def search(strategy: Strategy, evaluate: Evaluate, queries: int, *, floors: Evaluate | None = None) -> History:
     """Run a strategy until ``queries`` different networks are scored, or it proposes nothing new any more.
+
+    ``floors`` gives numbers that the scores are not below, more quickly than ``evaluate``; they may rise while other
+    networks are evaluated. Where a strategy looks at the best networks only (``survivors``), one whose floor is above
+    the worst of these is not evaluated: the floor is its score. All else goes as without floors.
 
     Raises ValueError for scores that are no numbers (see :meth:`~codesign.nas.strategies.Strategy.tell`), and what
     ``evaluate`` raises.
@@ -50,17 +58,48 @@ def search(strategy: Strategy, evaluate: Evaluate, queries: int) -> History:
         raise ValueError(f"queries must be >= 1 (got {queries})")
     known: dict[bytes, NDArray[np.float64]] = {}
     order: list[NDArray[np.int64]] = []
+    floored: set[bytes] = set()
+    best: list[float] = []
     proposals = repeats = 0
     while len(known) < queries and repeats < _MOST_REPEATS:
         codes = strategy.ask()
         keys = [code.tobytes() for code in codes]
         fresh = [i for i, key in enumerate(keys) if key not in known and key not in keys[:i]][: queries - len(known)]
         if fresh:
-            scores = np.asarray(evaluate(codes[fresh]), np.float64)
+            if floors is None or strategy.survivors is None:
+                scores = np.asarray(evaluate(codes[fresh]), np.float64)
+            else:
+                scores, left_out = _bounded(codes[fresh], evaluate, floors, best, strategy.survivors)
+                floored.update(keys[fresh[i]] for i in left_out)
             known.update(zip((keys[i] for i in fresh), scores, strict=True))
             order += [codes[i] for i in fresh]
         proposals += len(codes)
         repeats = 0 if fresh else repeats + len(codes)
         told = [i for i, key in enumerate(keys) if key in known]
         strategy.tell(codes[told], np.array([known[keys[i]] for i in told]))
-    return History(np.array(order), np.array([known[code.tobytes()] for code in order]), proposals)
+    return History(
+        np.array(order),
+        np.array([known[code.tobytes()] for code in order]),
+        proposals,
+        np.array([code.tobytes() in floored for code in order], np.bool_),
+    )
+
+
+def _bounded(
+    codes: Codes, evaluate: Evaluate, floors: Evaluate, best: list[float], survivors: int
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Scores (n, 1), those of the last rows named only floors; ``best`` are the least scores so far, and is kept."""
+    scores = np.asarray(floors(codes), np.float64)
+    waiting = [(float(score), i) for i, score in enumerate(scores[:, 0])]
+    heapq.heapify(waiting)
+    while waiting:
+        _, i = heapq.heappop(waiting)
+        scores[i] = np.asarray(floors(codes[i : i + 1]), np.float64)[0]
+        if waiting and scores[i, 0] > waiting[0][0]:
+            heapq.heappush(waiting, (float(scores[i, 0]), i))
+            continue
+        if len(best) >= survivors and scores[i, 0] > best[survivors - 1]:
+            return scores, [i, *(k for _, k in waiting)]
+        scores[i] = np.asarray(evaluate(codes[i : i + 1]), np.float64)[0]
+        bisect.insort(best, float(scores[i, 0]))
+    return scores, []

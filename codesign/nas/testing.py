@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from codesign.nas import spaces
+from codesign.nas.costs import Works
 from codesign.nas.spaces import Codes, Space
 from codesign.nas.strategies import STRATEGIES, Strategy
 from codesign.networks import Network, NetworkError
@@ -178,6 +180,27 @@ class SpaceConformance:
             assert network.parameters > 0
             assert self.space.network(code, batch=2).macs == 2 * network.macs
             assert self.space.describe(code).startswith(self.space.name)
+
+    @pytest.mark.parametrize("fuse", [False, True])
+    def test_parts_are_the_network(self, fuse: bool) -> None:
+        """Whatever networks they were learnt from: the same operators, as often."""
+        codes = self.sample(4 * self.networks)
+        if self.space.parts(self.space.check(codes[0])) is None:
+            return
+        works = Works(self.space, fuse)
+        for code in codes:
+            works.of(self.space.check(code))
+        for code in self.sample(4 * self.networks, seed=2)[: 2 * self.networks]:
+            network = self.space.network(code)
+            fused = network.fusable() if fuse else {}
+            expected = Counter(
+                (layer.operator, fused[layer.name].reads if layer.name in fused else None) for layer in network
+            )
+            found: Counter[Any] = Counter()
+            for part in works.of(self.space.check(code)):
+                for number, times in works.parts[part]:
+                    found[works.works[number]] += times
+            assert found == expected
 
     def test_digests_do_not_depend_on_the_process(self) -> None:
         """Nor do samples."""

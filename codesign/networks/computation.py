@@ -8,8 +8,9 @@ Shapes are without the batch: [channels, height, width], [tokens, features] or [
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 Pooling = Literal["max", "average"]
 
@@ -266,6 +267,14 @@ class Shuffle:
     groups: int
 
 
+@dataclass(frozen=True)
+class Repeated:
+    """What another layer computes, with its trained values, of tensors of its own: ``made`` says which."""
+
+    layer: str
+    made: Linear | LayerNorm | Embedding
+
+
 Computation = (
     Convolution
     | TransposedConvolution
@@ -287,6 +296,7 @@ Computation = (
     | Softmax
     | Embedding
     | Shuffle
+    | Repeated
 )
 
 
@@ -307,7 +317,51 @@ def operands(made: Computation) -> tuple[Value, ...]:
             return () if indices is None else (indices,)
         case Phase():
             return ()
+        case Repeated(made=repeated):
+            return operands(repeated)
     return (made.x,)
+
+
+def computed(made: Computation | None) -> Computation | None:
+    """What a layer computes, whoever owns its trained values."""
+    return made.made if isinstance(made, Repeated) else made
+
+
+def rewired(made: Computation, prefix: str, inputs: Sequence[Value]) -> Computation:
+    """The computation in a larger network, where layers have a ``prefix`` and ``inputs`` stand for the inputs."""
+
+    def moved(value: Value) -> Value:
+        match value.view:
+            case Input(index):
+                return inputs[index]
+            case Output(layer):
+                return Value(value.shape, (prefix + layer,), Output(prefix + layer))
+            case Reshape(x) | Tokens(x) | Crop(x):
+                x = moved(x)
+                return Value(value.shape, x.sources, replace(value.view, x=x))
+            case Concat(values, axis):
+                return concat([moved(part) for part in values], axis)
+        return value
+
+    changes: dict[str, Any] = {}
+    for field in fields(made):
+        value = getattr(made, field.name)
+        if isinstance(value, Value):
+            changes[field.name] = moved(value)
+        elif field.name == "values":
+            changes[field.name] = tuple(map(moved, value))
+        elif field.name in ("shared", "layer") and value is not None:
+            changes[field.name] = prefix + value
+    return replace(made, **changes)
+
+
+def concat(values: Sequence[Value], axis: int) -> Value:
+    """Tensors side by side along an axis; one alone is itself."""
+    if len(values) == 1:
+        return values[0]
+    first = values[0].shape
+    shape = (*first[:axis], sum(value.shape[axis] for value in values), *first[axis + 1 :])
+    return Value(shape, tuple(dict.fromkeys(s for value in values for s in value.sources)), Concat(tuple(values), axis))
 
 
 def reads(value: Value) -> list[str]:

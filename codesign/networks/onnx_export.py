@@ -79,12 +79,15 @@ class _Exporter:
         self.indices: set[Value] = set()
         self.count = itertools.count()
         self.opset = _OPSET
+        #: The layer that is being written, and the one whose trained values it takes.
+        self.owners: dict[str, str] = {}
 
     def model(self, onnx: Any) -> Any:
         """The model; NetworkError names a layer that cannot be written."""
         for layer in self.network:
-            if isinstance(layer.computation, compute.Embedding) and layer.computation.indices is not None:
-                self.indices.add(layer.computation.indices)
+            made = compute.computed(layer.computation)
+            if isinstance(made, compute.Embedding) and made.indices is not None:
+                self.indices.add(made.indices)
         for layer in self.network:
             assert layer.computation is not None  # the module was made of it
             self._layer(layer.name, layer.computation)
@@ -126,6 +129,9 @@ class _Exporter:
         return self.nodes[-1][3]
 
     def _tensor(self, name: str, values: Any) -> str:
+        for layer, owner in self.owners.items():
+            if name.startswith(f"{layer}."):
+                return owner + name.removeprefix(layer)
         array = values.detach().numpy() if hasattr(values, "detach") else np.asarray(values)
         self.tensors[name] = np.ascontiguousarray(array)
         return name
@@ -171,6 +177,10 @@ class _Exporter:
     # -- layers -------------------------------------------------------------------------------------------------------
 
     def _layer(self, name: str, made: Computation) -> None:
+        self.owners = {}
+        if isinstance(made, compute.Repeated):
+            self.owners = {name: made.layer}
+            made = made.made
         part: Any = None if isinstance(made, compute.Phase) else self.module.layer(name)
         result = self._result(name)
         match made:

@@ -186,8 +186,13 @@ class NetworkModule(nn.Module):
             if isinstance(made, compute.Phase):
                 self._same_as[name] = made.layer
                 continue
-            self.layers[_key(name)] = self._module(name, made, batch_norm_eps)
             self._plan.append((name, operands(made)))
+            if isinstance(made, compute.Repeated):
+                if _key(made.layer) not in self.layers:
+                    raise _error(network, name, f"no earlier layer {made.layer!r} has its trained values")
+                self._same_as[name] = made.layer
+                continue
+            self.layers[_key(name)] = self._module(name, made, batch_norm_eps)
         # A tensor is dropped after the layer that reads it last.
         last = {source: step for step, (_, values) in enumerate(self._plan) for v in values for source in reads(v)}
         self._done = [[name for name, step in last.items() if step == here] for here in range(len(self._plan))]
@@ -219,7 +224,8 @@ class NetworkModule(nn.Module):
         for (name, values), done in zip(self._plan, self._done, strict=True):
             if goal <= outputs.keys():
                 break
-            outputs[name] = self.layers[_key(name)](*(self._view(value, outputs, inputs) for value in values))
+            module = self.layers[_key(self._same_as.get(name, name))]
+            outputs[name] = module(*(self._view(value, outputs, inputs) for value in values))
             for finished in done:
                 if finished not in goal:
                     outputs.pop(finished, None)

@@ -159,3 +159,14 @@ def test_sheets_of_spaces_have_a_schema() -> None:
     mnasnet = Path(staged.__file__).parent / "mnasnet.yaml"
     assert list(validator.iter_errors(read(mnasnet).data)) == []
     assert list(validator.iter_errors({**read(mnasnet).data, "stem": {"channels": 0}}))
+
+
+def test_the_inner_search_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks.nas import inner_search
+
+    inner_search.main(["--designs", "1", "--networks", "3", "--space", "ofa_mobilenet_v3", "--accuracy", "70"])
+    assert "inner search on ofa_mobilenet_v3: " in capsys.readouterr().out
+    with pytest.raises(BadInputError, match="estimates networks of ofa_mobilenet_v3 and ofa_resnet50 only"):
+        inner_search.main(["--space", "darts"])
+    with pytest.raises(BadInputError, match="are admitted"):
+        inner_search.main(["--designs", "1", "--networks", "3", "--accuracy", "99"])

@@ -11,8 +11,9 @@ from accelerators import catalog
 from accelerators.processors.lookup import Entry, LatencyTable
 from codesign.devices import TableDevice, operator_key
 from codesign.evaluation import evaluate
-from codesign.nas import costs, spaces
+from codesign.nas import costs, spaces, strategies
 from codesign.nas.costs import NetworkCosts, Works
+from codesign.nas.search import History, search
 from codesign.networks import NetworkError
 
 SPACE = spaces.load("nas_bench_201")
@@ -68,3 +69,43 @@ def test_what_a_device_does_not_say_is_no_number() -> None:
     assert found[:, 1] == pytest.approx(np.array(layers) * 1e-3)
     assert np.isnan(found[:, [0, 2]]).all()
     assert replace(device, interpolate=True) != device
+
+
+def test_floors_are_below_and_become_exact() -> None:
+    prices = NetworkCosts(Works(SPACE), catalog.load("eyeriss"))
+    before = prices.floors(CODES)
+    assert not prices.mapped
+    found = prices.costs(CODES)
+    assert (before <= found * (1 + 1e-12)).all()
+    assert (before > 0.05 * found)[:, 1].any()
+    assert prices.floors(CODES) == pytest.approx(found, rel=1e-12)
+    assert (NetworkCosts(Works(SPACE), catalog.load("eyeriss"), bypass=True).floors(CODES) <= before).all()
+    board = NetworkCosts(Works(SPACE), catalog.load("raspberry_pi_4"))
+    assert (board.floors(CODES) == board.costs(CODES)).all()
+
+
+def test_a_search_with_floors_finds_the_same(seed: int = 0) -> None:
+    """Network by network, with fewer of them evaluated; what was left out really is worse than the survivors."""
+    space = spaces.load("ofa_mobilenet_v3", sizes=(96, 160, 192))
+    works = Works(space)
+
+    def run(floored: bool) -> tuple[History, NetworkCosts]:
+        prices = NetworkCosts(works, catalog.load("nvdla_256"))
+        strategy = strategies.load("ofa_evolution", space, population=8, seed=seed)
+        floors = (lambda codes: prices.floors(codes)[:, 2:]) if floored else None
+        return search(strategy, lambda codes: prices.costs(codes)[:, 2:], 24, floors=floors), prices
+
+    (plain, every), (bounded, fewer) = run(False), run(True)
+    assert (plain.codes == bounded.codes).all()
+    assert not plain.floored.any()
+    assert 0 < bounded.floored.sum() < 24
+    judged = ~bounded.floored
+    assert bounded.scores[judged] == pytest.approx(plain.scores[judged], rel=1e-12)
+    assert (bounded.scores[bounded.floored] <= plain.scores[bounded.floored] * (1 + 1e-12)).all()
+    assert plain.best == bounded.best
+    assert len(fewer.mapped) < len(every.mapped)
+    # A strategy to which all scores matter evaluates all.
+    prices = NetworkCosts(works, catalog.load("nvdla_256"))
+    other = strategies.load("regularised_evolution", space, population=4, seed=seed)
+    found = search(other, lambda c: prices.costs(c)[:, 2:], 5, floors=lambda c: prices.floors(c)[:, 2:])
+    assert not found.floored.any()

@@ -4,6 +4,7 @@ from codesign.nas.accuracy._base import Estimate, Estimator, Kind
 from codesign.nas.accuracy.learned import LearnedAccuracy
 from codesign.nas.accuracy.named import ESTIMATORS, fitting, load
 from codesign.nas.accuracy.ofa import OfaMobileNetV3Predictor, OfaResNet50Predictor
+from codesign.nas.accuracy.quantised import QuantisedAccuracy
 from codesign.nas.accuracy.scored import NoScoreError, Scored
 from codesign.nas.accuracy.table import MeasuredTable, NasBench201Table
 
@@ -18,6 +19,7 @@ __all__ = [
     "NoScoreError",
     "OfaMobileNetV3Predictor",
     "OfaResNet50Predictor",
+    "QuantisedAccuracy",
     "Scored",
     "fitting",
     "load",

@@ -8,6 +8,10 @@
 ``zen``, ``naswot``, ..   zero-shot scores (:mod:`codesign.nas.zero_shot`): ``batch``, ``repeats``, ``seed``,
                           ``batch_norm_eps``, ``shortcuts``
 ========================  ==============================================================================================
+
+For a quantised space, all but scores estimate the networks of the inner space, and what few bits cost is taken off
+(:mod:`codesign.nas.accuracy.quantised`); ``fine_tuned`` is an option of all then. With ``penalty: false`` nothing is: a
+``table`` then is one of networks with their bits.
 """
 
 from __future__ import annotations
@@ -22,9 +26,10 @@ from codesign.nas.accuracy import pairs
 from codesign.nas.accuracy._base import Estimator
 from codesign.nas.accuracy.learned import LearnedAccuracy
 from codesign.nas.accuracy.ofa import OfaMobileNetV3Predictor, OfaResNet50Predictor
+from codesign.nas.accuracy.quantised import QuantisedAccuracy
 from codesign.nas.accuracy.scored import NoScoreError, Scored
 from codesign.nas.accuracy.table import MeasuredTable, NasBench201Table
-from codesign.nas.spaces import NasBench201, OfaMobileNetV3, OfaResNet50, Space
+from codesign.nas.spaces import NasBench201, OfaMobileNetV3, OfaResNet50, Quantised, Space
 from codesign.networks import Network, NetworkError
 
 ScoreName = Literal[
@@ -132,6 +137,8 @@ ESTIMATORS: dict[str, Named] = {
 
 def fitting(space: Space) -> tuple[str, ...]:
     """Names of the estimators for networks of a space."""
+    if isinstance(space, Quantised):
+        return tuple(name for name in fitting(space.space) if name not in SCORES)
     return tuple(name for name, named in ESTIMATORS.items() if isinstance(space, named.spaces))
 
 
@@ -142,6 +149,20 @@ def load(name: str, space: Space, **options: Any) -> Estimator:
     space (with those that do), an unknown, missing or wrong option, and what is wrong in a file.
     """
     named = ESTIMATORS[_options.known("accuracy", "estimator", name, ESTIMATORS)]
+    if isinstance(space, Quantised):
+        given = {key: options.pop(key) for key in ("penalty", "fine_tuned") if key in options}
+        fine_tuned = _options.flag(f"{name}: fine_tuned", given.get("fine_tuned", False))
+        if _options.flag(f"{name}: penalty", given.get("penalty", True)):
+            if name in SCORES:
+                raise NetworkError(
+                    f"{name}: must estimate an accuracy in per cent, from which few bits take points, for "
+                    f"{space.name}; there are {', '.join(k for k in fitting(space.space) if k not in SCORES)}"
+                )
+            return QuantisedAccuracy(space, load(name, space.space, **options), fine_tuned=fine_tuned)
+        if name != "table":
+            raise NetworkError(f"{name}: penalty must be true, only a table can have networks with their bits")
+        if fine_tuned:
+            raise NetworkError(f"{name}: fine_tuned belongs to the penalty")
     if not isinstance(space, named.spaces):
         theirs = " and ".join(kind.name for kind in named.spaces)
         raise NetworkError(

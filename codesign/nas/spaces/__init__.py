@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from accelerators.suggestions import did_you_mean
 from codesign.nas.spaces import staged
-from codesign.nas.spaces._base import Code, Codes, Gene, Space
+from codesign.nas.spaces._base import Code, Codes, Gene, Site, Space
 from codesign.nas.spaces.darts import Darts
 from codesign.nas.spaces.fbnet import FbNet
 from codesign.nas.spaces.hat_space import Hat
@@ -16,12 +16,23 @@ from codesign.nas.spaces.nas_bench_201 import NasBench201
 from codesign.nas.spaces.ofa_mobilenet_v3 import OfaMobileNetV3
 from codesign.nas.spaces.ofa_resnet50 import OfaResNet50
 from codesign.nas.spaces.proxylessnas import OfaProxylessNas, ProxylessNas
+from codesign.nas.spaces.quantised import Quantised
 from codesign.networks import NetworkError
 
 
 def mnasnet() -> Space:
     """MnasNet's space (Tan et al., CVPR 2019): ``mnasnet.yaml`` beside this module."""
     return staged.load(Path(__file__).parent / "mnasnet.yaml")
+
+
+def _quantised(*, space: str, options: Mapping[str, Any] | None = None, **bits: Any) -> Space:
+    """A space by its name or file, with the bits of weights and activations as further genes: ``weights``,
+    ``activations``, ``per`` and ``ends`` of :class:`Quantised`. ``options`` are those of the space."""
+    if not isinstance(space, str | Path):
+        raise NetworkError(f"quantised: space must be a name or a .yaml file (got {space!r})")
+    if not isinstance(options or {}, Mapping):
+        raise NetworkError(f"quantised: options must be a mapping (got {options!r})")
+    return Quantised(load(space, **(options or {})), **bits)
 
 
 #: Spaces by name; some take options.
@@ -36,6 +47,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "ofa_proxylessnas": OfaProxylessNas,
     "ofa_resnet50": OfaResNet50,
     "proxylessnas": ProxylessNas,
+    "quantised": _quantised,
 }
 
 
@@ -57,4 +69,4 @@ def load(name_or_path: str | Path, **options: Any) -> Space:
         raise NetworkError(f"{text}: {error}") from None
 
 
-__all__ = ["SPACES", "Code", "Codes", "Gene", "Space", "load"]
+__all__ = ["SPACES", "Code", "Codes", "Gene", "Quantised", "Site", "Space", "load"]

@@ -21,7 +21,7 @@ import math
 import numbers
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -54,12 +54,32 @@ class Gene:
     when: frozenset[int] = frozenset()
 
 
+@dataclass(frozen=True)
+class Site:
+    """A place for layers in the networks of a space, which is there where the gene ``parent`` has one of the options
+    ``when`` (positions), or always.
+
+    ``layers`` are the layers there that multiply and accumulate, in order: what their names have behind the part's name
+    (see :meth:`Space.standing`). Sites of one ``stage`` follow on each other. The ``last`` site writes the network's
+    output.
+    """
+
+    name: str
+    stage: str
+    layers: tuple[str, ...]
+    parent: int | None = None
+    when: frozenset[int] = frozenset()
+    last: bool = False
+
+
 class Space(ABC):
     """Networks that differ in ``genes``; see the module."""
 
     #: Begins every message.
     name: str
     genes: tuple[Gene, ...]
+    #: Where layers are, in all networks; nothing if the space does not say.
+    sites: tuple[Site, ...] = ()
 
     @abstractmethod
     def _build(self, values: dict[str, Any], batch: int) -> Network:
@@ -68,6 +88,20 @@ class Space(ABC):
     def network(self, code: ArrayLike, *, batch: int = 1) -> Network:
         """The network of a code; raises NetworkError for what is no code."""
         return self._build(self._values(self.check(code)), batch)
+
+    def parts(self, code: Code) -> dict[str, Hashable] | None:
+        """What a network consists of, in order: beginnings of layers' names, and what the layers' operators depend on.
+
+        Layers ``name`` and ``name.anything`` belong to the part ``name``, every layer to one part. Parts with the same
+        value have the same operators in all networks of the space, of which the same ones run with their producers, so
+        that a network's operators are found without building it. Of all layers before it a part reads the part before
+        it only. None if the space does not know. The code is canonical.
+        """
+        return None
+
+    def standing(self, code: Code) -> dict[str, str]:
+        """The sites of a network: by the beginning of its layers' names. The code is canonical."""
+        return {}
 
     # -- codes --------------------------------------------------------------------------------------------------------
 

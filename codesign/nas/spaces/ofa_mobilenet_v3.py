@@ -15,13 +15,13 @@ after its convolution.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
 from numpy.typing import ArrayLike
 
-from codesign.nas.spaces._base import Code, Gene, Space
+from codesign.nas.spaces._base import Code, Gene, Site, Space
 from codesign.nas.spaces._genes import chosen, count, positive
 from codesign.networks import Builder, Network, NetworkError
 from codesign.networks.builder import Value
@@ -262,6 +262,14 @@ TRAINED_SIZES = tuple(range(128, 225, 4))
 SEARCHED_SIZES = (160, 176, 192, 208, 224)
 
 
+#: Layers of a block that multiply and accumulate, without and with squeeze-excite.
+_PLAIN_BLOCK_LAYERS = ("conv.inverted_bottleneck.conv", "conv.depth_conv.conv", "conv.point_linear.conv")
+_BLOCK_LAYERS = (
+    "conv.inverted_bottleneck.conv", "conv.depth_conv.conv", "conv.depth_conv.se.fc.reduce",
+    "conv.depth_conv.se.fc.expand", "conv.point_linear.conv",
+)  # fmt: skip
+
+
 class OfaMobileNetV3(Space):
     """The space of a supernet: ``width`` 1.0 or 1.2, image ``sizes`` in pixels.
 
@@ -275,12 +283,48 @@ class OfaMobileNetV3(Space):
         self.classes = count(f"{_NAME}: classes", classes)
         depths = [Gene(f"d[{unit}]", DEPTHS) for unit in range(UNITS)]
         self.genes = (*depths, *_slots("ks", KERNELS), *_slots("e", EXPANSIONS), size_gene(_NAME, sizes))
+        self.sites = (
+            Site("first_conv", "stem", ("conv",)),
+            Site("first_block", "stem", ("conv.depth_conv.conv", "conv.point_linear.conv")),
+            *(
+                Site(f"unit{unit}.{i}", f"unit{unit}", layers, unit, depths_from(i))
+                for unit in range(UNITS)
+                for layers in (_BLOCK_LAYERS if _EXCITE[unit] else _PLAIN_BLOCK_LAYERS,)
+                for i in range(_DEEPEST)
+            ),
+            Site("final_expand_layer", "head", ("conv",)),
+            Site("feature_mix_layer", "head", ("conv",)),
+            Site("classifier", "head", ("linear",), last=True),
+        )
 
     def _build(self, values: dict[str, Any], batch: int) -> Network:
         return network(
             values["ks"], values["e"], values["d"], batch=batch, classes=self.classes, resolution=values["r"],
             width=self.width,
         )  # fmt: skip
+
+    def parts(self, code: Code) -> dict[str, Hashable]:
+        """See :class:`~codesign.nas.spaces.Space`: a block depends on its place, its two genes and the image's size."""
+        size = code[-1]
+        found: dict[str, Hashable] = {"first_conv": ("first_conv", size), "blocks.0": ("blocks.0", size)}
+        for unit in range(UNITS):
+            for slot in range(_DEEPEST * unit, _DEEPEST * unit + DEPTHS[code[unit]]):
+                kernel, expansion = code[UNITS + slot], code[UNITS + SLOTS + slot]
+                # Blocks of a unit but the first are alike.
+                place = unit, slot == _DEEPEST * unit
+                found[f"blocks.{len(found) - 1}"] = (place, kernel, expansion, size)
+        return found | {
+            "final_expand_layer": ("final", size),
+            "global_avg_pool": ("pool", size),
+            "feature_mix_layer": "mix",
+            "classifier": "classifier",
+        }
+
+    def standing(self, code: Code) -> dict[str, str]:
+        """See :class:`~codesign.nas.spaces.Space`: a site for every block of every unit."""
+        used = [f"unit{unit}.{i}" for unit in range(UNITS) for i in range(DEPTHS[code[unit]])]
+        blocks = {f"blocks.{i}": name for i, name in enumerate(["first_block", *used])}
+        return {name: name for name in ("first_conv", "final_expand_layer", "feature_mix_layer", "classifier")} | blocks
 
     def published(self, code: ArrayLike) -> dict[str, Any]:
         """The network in the form of published ones (see :func:`specialized`), as latency tables are asked for it."""
@@ -332,6 +376,11 @@ def size_gene(name: str, sizes: Sequence[int]) -> Gene:
     return Gene("r", found)
 
 
+def depths_from(block: int) -> frozenset[int]:
+    """Positions of the depths with which a unit has this block."""
+    return frozenset(i for i, depth in enumerate(DEPTHS) if depth > block)
+
+
 def _slots(group: str, options: tuple[int, ...]) -> list[Gene]:
     """A gene per block; it matters where the unit is deep enough."""
     return [
@@ -339,7 +388,7 @@ def _slots(group: str, options: tuple[int, ...]) -> list[Gene]:
             f"{group}[{slot}]",
             options,
             parent=slot // _DEEPEST,
-            when=frozenset(i for i, depth in enumerate(DEPTHS) if depth > slot % _DEEPEST),
+            when=depths_from(slot % _DEEPEST),
         )
         for slot in range(SLOTS)
     ]

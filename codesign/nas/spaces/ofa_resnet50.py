@@ -15,10 +15,10 @@ modules. NAAS (Lin et al., DAC 2021) takes sizes of 128..256 in steps of 16.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, SupportsIndex
 
-from codesign.nas.spaces._base import Gene, Space
+from codesign.nas.spaces._base import Code, Gene, Site, Space
 from codesign.nas.spaces._genes import chosen, count
 from codesign.nas.spaces.ofa_mobilenet_v3 import divisible, size_gene
 from codesign.networks import Builder, Network, NetworkError
@@ -135,6 +135,17 @@ class OfaResNet50(Space):
                 when = frozenset(k for k, depth in enumerate(DEPTHS) if least + depth > i)
                 ratios.append(Gene(f"e[{len(ratios)}]", RATIOS, parent=1 + stage, when=when))
         self.genes = (*depths, *widths, *ratios, size_gene(_NAME, sizes))
+        sites = [
+            Site("input_stem.0", "stem", ("conv",)),
+            Site("input_stem.1", "stem", ("conv.conv",), 0, frozenset({len(STEM_DEPTHS) - 1})),
+            Site("input_stem.2", "stem", ("conv",)),
+        ]
+        for stage, (least, slots) in enumerate(zip(LEAST_DEPTHS, SLOTS, strict=True)):
+            for i in range(slots):
+                layers = ("conv1.conv", "conv2.conv", "conv3.conv", *(() if i else ("downsample.conv",)))
+                when = frozenset(k for k, depth in enumerate(DEPTHS) if least + depth > i)
+                sites.append(Site(f"blocks.{sum(SLOTS[:stage]) + i}", f"stage{stage}", layers, 1 + stage, when))
+        self.sites = (*sites, Site("classifier", "head", ("linear",), last=True))
 
     @classmethod
     def naas(cls) -> OfaResNet50:
@@ -143,3 +154,27 @@ class OfaResNet50(Space):
 
     def _build(self, values: dict[str, Any], batch: int) -> Network:
         return network(values["d"], values["e"], values["w"], batch=batch, classes=self.classes, resolution=values["r"])
+
+    def parts(self, code: Code) -> dict[str, Hashable]:
+        """See :class:`~codesign.nas.spaces.Space`: a block depends on its place, its ratio, its stage's width, in a
+        stage's first block that of the stage before, and on the image's size."""
+        size = code[-1]
+        inner, stem, *widths = code[1 + len(SLOTS) :][: 2 + len(SLOTS)]
+        found: dict[str, Hashable] = {"input_stem.0": ("stem", inner, size)}
+        if STEM_DEPTHS[code[0]] == STEM_DEPTHS[-1]:
+            found["input_stem.1"] = ("residual", inner, size)
+        found["input_stem.2"] = ("stem", inner, stem, size)
+        found["max_pooling"] = ("pool", stem, size)
+        slot = 0
+        for stage, slots in enumerate(SLOTS):
+            before = widths[stage - 1] if stage else stem
+            for i in range(slot, slot + LEAST_DEPTHS[stage] + DEPTHS[code[1 + stage]]):
+                ratio = code[3 + 2 * len(SLOTS) + i]
+                found[f"blocks.{i}"] = (stage, before if i == slot else None, widths[stage], ratio, size)
+            slot += slots
+        return found | {"global_avg_pool": ("average", widths[-1], size), "classifier": ("classifier", widths[-1])}
+
+    def standing(self, code: Code) -> dict[str, str]:
+        """See :class:`~codesign.nas.spaces.Space`: a site for every block, of the block's name."""
+        sites = {site.name for site in self.sites}
+        return {name: name for name in self.parts(code) if name in sites}

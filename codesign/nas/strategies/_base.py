@@ -44,6 +44,8 @@ class Strategy(ABC):
     name: ClassVar[str]
     #: Whether it takes more than one objective.
     several_objectives: ClassVar[bool] = False
+    #: Of all networks told so far only so many matter, those with the least scores; None if all do.
+    survivors: int | None = None
 
     def __init__(self, space: Space, *, population: int = 20, seed: Seed = 0, admits: Admits | None = None):
         if population < 2:

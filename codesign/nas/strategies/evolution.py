@@ -80,6 +80,7 @@ class OfaEvolution(_Evolution):
 
     def __init__(self, space: Space, *, population: int = 100, seed: Seed = 0, admits: Admits | None = None):
         super().__init__(space, population=population, seed=seed, admits=admits)
+        self.survivors = max(2, round(self._PARENTS * population))
 
     def ask(self) -> Codes:
         """First a random population, then children."""
@@ -108,7 +109,7 @@ class OfaEvolution(_Evolution):
         everyone, told = self._with(codes, scores)
         distinct = np.sort(np.unique(everyone, axis=0, return_index=True)[1])
         everyone, told = everyone[distinct], told[distinct]
-        best = np.argsort(told[:, 0], kind="stable")[: max(2, round(self._PARENTS * self.population))]
+        best = np.argsort(told[:, 0], kind="stable")[: self.survivors]
         self._keep(everyone[best], told[best])
 
 

@@ -51,11 +51,8 @@ class ZeroShotScore(Protocol):
 
 def random_data(network: Network, batch: int, generator: torch.Generator, weights: torch.Generator) -> Data:
     """A batch of N(0, 1) noise, and labels that are uniform over the network's outputs."""
-    rows = {
-        layer.computation.indices: layer.computation.rows
-        for layer in network
-        if isinstance(layer.computation, compute.Embedding)
-    }
+    tables = [compute.computed(layer.computation) for layer in network]
+    rows = {made.indices: made.rows for made in tables if isinstance(made, compute.Embedding)}
     inputs: list[Tensor] = []
     noise: list[Tensor | None] = []
     for value in network.inputs:
