@@ -31,6 +31,11 @@ UNITS: dict[str, dict[str, float]] = {
         "FLOP/s": 1, "MFLOP/s": 1e6, "GFLOP/s": 1e9, "TFLOP/s": 1e12,
     },
     "time in seconds": {"s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9},
+    # A month has 30 days.
+    "age in seconds": {
+        "s": 1, "min": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": 86400, "day": 86400, "days": 86400,
+        "week": 604800, "weeks": 604800, "month": 2592000, "months": 2592000, "year": 31536000, "years": 31536000,
+    },
     "voltage in V": {"V": 1, "mV": 1e-3},
     "conductance in uS": {"uS": 1, "nS": 1e-3, "mS": 1e3, "S": 1e6},
     "resistance in ohm": {"ohm": 1, "kohm": 1e3, "Mohm": 1e6, "Gohm": 1e9},

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Literal
 
 from accelerators.crossbar.converters import Converter
+from accelerators.crossbar.devices import Device
 from accelerators.crossbar.values import MOST_BITS, Values
 
 #: Resistive cells add currents, charge cells add charges on capacitors; digital cells feed adders.
@@ -39,6 +40,8 @@ class Cell:
     Resistive cells have conductances in uS and are read with ``read_voltage_v`` for ``read_s`` (per level of the input,
     where inputs are coded by the width of pulses). ``gate_ff`` is what a cell adds to its row's line; None takes that
     of the technology. Writing takes ``write_pj`` per cell and ``write_s`` per row of an array, all pulses included.
+    ``device`` is how it scatters and drifts (scaled to ``on_us``), None for cells that are as they should be; no cost
+    depends on it.
     """
 
     kind: CellKind
@@ -53,6 +56,7 @@ class Cell:
     gate_ff: float | None = None
     select: SelectLine | None = None
     source: str = ""
+    device: Device | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Example::
     arrays: {rows: 256, columns: 256, count: 64}
     cell:
       kind: resistive                        # or charge, digital
+      device: pcm                            # or hermes, reram, {gaussian: {programming: 0.02, read: 0.01, ...}}
       on: 25 uS                              # or a resistance: 40 kohm
       off: 0.1 uS
       bits: 4
@@ -32,6 +33,7 @@ from pydantic import BeforeValidator, Field
 
 from accelerators.crossbar.converters import Converter, Fixed, Integrating, SramAimc, Survey
 from accelerators.crossbar.crossbar import Buffer, Cell, Crossbar, DigitalUnit, Memory, SelectLine, Tree
+from accelerators.crossbar.devices import DEVICES, Device, Gaussian
 from accelerators.crossbar.gates import gates
 from accelerators.crossbar.values import INPUTS, MOST_BITS, WEIGHTS, Distribution, Values, probabilities
 from accelerators.documents import Document, DocumentError, StrictModel, json_schema
@@ -143,6 +145,22 @@ class WriteSheet(StrictModel):
     pulses: Count = 1
 
 
+class GaussianSheet(StrictModel):
+    """Noise in parts of the largest conductance, and drift (t / t0)^-nu."""
+
+    programming: Annotated[float, Field(ge=0, le=10, description="standard deviation of programming")] = 0.0
+    read: Annotated[float, Field(ge=0, le=10, description="standard deviation of a read-out")] = 0.0
+    drift: Annotated[float, Field(ge=-1, le=1, description="mean of the exponent nu")] = 0.0
+    drift_std: Annotated[float, Field(ge=0, le=1, description="of the exponents of devices")] = 0.0
+    t0: Duration = 1.0
+
+
+class DeviceSheet(StrictModel):
+    """Devices described by figures."""
+
+    gaussian: GaussianSheet
+
+
 class CellSheet(StrictModel):
     """The memory cell."""
 
@@ -158,6 +176,10 @@ class CellSheet(StrictModel):
     gate: Annotated[Capacitance | None, Field(description="what a cell adds to its row's line")] = None
     select: SelectSheet | None = None
     write: WriteSheet | None = None
+    device: Annotated[
+        Literal["pcm", "hermes", "reram"] | DeviceSheet | None,
+        Field(description="how cells scatter and drift: resistive ones as pcm, if absent; charge cells not at all"),
+    ] = None
     source: str = ""
 
 
@@ -375,6 +397,12 @@ def _contradictions(sheet: CrossbarSheet) -> list[tuple[tuple[str | int, ...], s
         for key in ("on", "off", "read", "select"):
             if getattr(cell, key) is not None:
                 problems.append((("cell", key), f"is for resistive cells (got kind {cell.kind})"))
+    if isinstance(cell.device, str) and cell.kind != "resistive":
+        problems.append((("cell", "device"), f"{cell.device} is a resistive device (got kind {cell.kind})"))
+    elif cell.device is not None and cell.kind == "digital":
+        problems.append((("cell", "device"), "is for analog cells: digital ones are exact"))
+    if isinstance(cell.device, DeviceSheet) and cell.device.gaussian.t0 <= 0:
+        problems.append((("cell", "device", "gaussian", "t0"), "must be > 0"))
     if cell.write is not None and cell.write.energy is None and None in (cell.write.voltage, cell.write.conductance):
         problems.append((("cell", "write"), "needs energy, or voltage and conductance"))
     if cell.kind == "digital":
@@ -509,7 +537,23 @@ def _cell(sheet: CrossbarSheet) -> Cell:
         gate_ff=cell.gate,
         select=None if cell.select is None else SelectLine(cell.select.cell, cell.select.driver, cell.select.voltage),
         source=cell.source,
+        device=_device(cell),
     )
+
+
+def _device(cell: CellSheet) -> Device | None:
+    """Of the kinds of devices, phase change alone is known for any time: it stands for resistive cells that say none."""
+    given = cell.device
+    if isinstance(given, DeviceSheet):
+        noise = given.gaussian
+        return Gaussian(
+            programming_sigma=noise.programming,
+            read_sigma=noise.read,
+            drift_mean=noise.drift,
+            drift_std=noise.drift_std,
+            t0_s=noise.t0,
+        )
+    return DEVICES[given or "pcm"]() if cell.kind == "resistive" else None
 
 
 def _converter(adc: AdcSheet) -> Converter:

@@ -32,6 +32,10 @@ class Device(Protocol):
     def g_max_usiemens(self) -> float:
         """The conductance that stands for the largest weight."""
 
+    @property
+    def known_until_s(self) -> float:
+        """The last time after programming for which there is a model; may be infinite."""
+
     def program(self, target_usiemens: ArrayLike, random: np.random.Generator) -> State:
         """Devices that were programmed to the targets; ValueError for a target outside 0..``g_max_usiemens``."""
 
