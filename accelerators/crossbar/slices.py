@@ -3,7 +3,7 @@
 A matrix [G groups, K outputs, C inputs] becomes whole numbers, each output by its own scale: the largest weight of an
 output is the largest number. With pairs the magnitude is stored, in one of two cells, otherwise the number plus half
 the range (an offset that is subtracted digitally). Slices of ``cell_bits``, the lowest first, lie in cells of their
-own; a digit d of b bits is the conductance off + (on - off) d / (2^b - 1), also of a highest slice that has fewer bits.
+own; a digit d of b bits is the conductance off + (on - off) d / (2^b - 1), also of a lowest slice that has fewer bits.
 A reference takes off the conductance of level 0, as the other cell of a pair does.
 
 Rows are cut into arrays as :mod:`~accelerators.crossbar.mapping` does, those of an array into groups that are read at
@@ -22,6 +22,7 @@ from accelerators.crossbar.arrays.analog import readout
 from accelerators.crossbar.crossbar import Crossbar
 from accelerators.crossbar.devices import Device, State, scaled
 from accelerators.crossbar.mapping import tile_sizes
+from accelerators.crossbar.values import slice_shifts
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -120,8 +121,10 @@ class SlicedMatrix:
         self.codes: Codes = np.clip(np.round(given / self.scale[:, :, None]), low, high).astype(np.int64)
         stored = np.abs(self.codes) if self.paired else self.codes - low
         self.offset = 0 if self.paired else -low
-        shifts = crossbar.cell_bits * np.arange(crossbar.slices)
-        digits = (stored >> shifts[:, None, None, None]) & self.top
+        #: The lowest bit of every slice.
+        self.shifts = slice_shifts(crossbar.magnitude_bits, crossbar.cell_bits)
+        widths = np.diff([*self.shifts, crossbar.magnitude_bits]).tolist()
+        digits = np.stack([(stored >> s) & (2**width - 1) for s, width in zip(self.shifts, widths, strict=True)])
         self.flipped = np.zeros((crossbar.slices, len(self.groups), *given.shape[:2]), np.bool_)
         if crossbar.flipped_columns and not self.paired:
             for index, group in enumerate(self.groups):

@@ -8,9 +8,11 @@ Every product is made as the datasheet says (:mod:`accelerators.crossbar.slices`
 * Input bits are applied ``bits_per_cycle`` at a time to a group of rows that is read at once, and every slice of every
   weight is converted for each. Shifting, adding and the sums over arrays are digital and exact.
 * The converters of a layer share one full scale, set once from calibration data with cells as they are meant: that of
-  the least mean square error behind the adders. A step is never finer than the difference of two neighbouring sums, so
-  that converters with enough bits lose nothing. Values beyond the full scale are cut off. This is the most that a chip
-  with adjustable references can know; a fixed full scale (all rows and inputs at their largest) takes more bits.
+  the least mean square error behind the adders; values beyond it are cut off. Where the bits suffice for all sums, the
+  difference of two neighbouring sums is 1, 2, 4, .. steps, so that nothing is lost, and codes that are left make the
+  steps finer, which tells more of cells that have drifted. This is what a chip with adjustable references can know
+  (NeuroSim takes the range of the data as well); a fixed full scale, all rows and inputs at their largest, takes more
+  bits.
 * Resistive cells are programmed once and read anew for each time, see :mod:`accelerators.crossbar.devices`. The gain of
   every array is compensated by a read-out of 64 input vectors of the calibration data through the same converters,
   after programming and at each time (as Joshi et al., Nature Communications 2020, with known inputs; the one-hot inputs
@@ -22,6 +24,7 @@ Blank cells beside groups on a diagonal add no noise, wires have no resistance.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -167,7 +170,7 @@ class CrossbarLayer(nn.Module):
 
     def _converted(self, columns: Tensor, levels: list[list[Tensor]], signs: list[list[Tensor | None]]) -> Tensor:
         """What converters make of each array's sums, shifted and added, (T, G, n, K)."""
-        outputs, cell_bits = self._codes.shape[2], self.crossbar.cell_bits
+        outputs = self._codes.shape[2]
         rows = len({group.tile for group in self.matrix.groups})
         sums = torch.zeros((rows, *columns.shape[:2], outputs), dtype=self._wide)
         exact = levels is self._meant
@@ -185,8 +188,8 @@ class CrossbarLayer(nn.Module):
                 if step != 1 or not exact:
                     codes.round_()
                 codes.clamp_(-most - 1 if self.bipolar else 0, most)
-                for s in range(self.crossbar.slices):
-                    weight = step * 2.0 ** (chunk.shift + cell_bits * s)
+                for s, shift in enumerate(self.matrix.shifts):
+                    weight = step * 2.0 ** (chunk.shift + shift)
                     sign = signs[index][s]
                     each = codes[:, :, s * outputs : (s + 1) * outputs]
                     if sign is None:
@@ -235,9 +238,9 @@ class CrossbarLayer(nn.Module):
                     if chunk.adc_bits != bits:
                         continue
                     each = torch.bmm(part.of(chunk), self._meant[index][0]).numpy()
-                    for s, values in enumerate(np.split(each, self.crossbar.slices, axis=2)):
+                    for shift, values in zip(self.matrix.shifts, np.split(each, self.crossbar.slices, 2), strict=True):
                         sums.append(values.ravel())
-                        weights.append(4.0 ** (chunk.shift + self.crossbar.cell_bits * s))
+                        weights.append(4.0 ** (chunk.shift + shift))
             low = min(float(values.min()) for values in sums)
             high = max(float(values.max()) for values in sums)
             total = np.zeros(_BINS + 1)
@@ -245,8 +248,11 @@ class CrossbarLayer(nn.Module):
                 counts, centres = _histogram(values, low, high, whole=True)
                 total += weight * counts
             most = most_code(bits, self.bipolar)
-            step = _best_step(centres, total, -most - 1 if self.bipolar else 0, most)
-            found[bits] = max(1.0, step)
+            least = -most - 1 if self.bipolar else 0
+            whole = _whole_step(low, high, least, most)
+            # Steps below the difference of two sums are its halves, quarters, ..: then products are exact.
+            fine = 2.0 ** -math.floor(math.log2(1 / whole)) if 0 < whole <= 1 else 1.0
+            found[bits] = fine if whole <= 1 else max(1.0, _best_step(centres, total, least, most))
         return found
 
     @property
@@ -274,7 +280,7 @@ class CrossbarLayer(nn.Module):
         """By group of rows: signs of the slices' columns (G, 1, K), and what inverted ones add per input (G, 1, K)."""
         signs: list[list[Tensor | None]] = []
         added: list[Tensor | None] = []
-        shifts = 2.0 ** (self.crossbar.cell_bits * np.arange(self.crossbar.slices))
+        shifts = 2.0 ** np.array(self.matrix.shifts)
         for index in range(len(self.matrix.groups)):
             flipped = self.matrix.flipped[:, index]
             slices = [torch.from_numpy(np.where(each, -1.0, 1.0)[:, None, :]).to(self._wide) for each in flipped]
@@ -382,13 +388,18 @@ def _best_step(values: _Floats, counts: _Floats, low: int, high: int) -> float:
     there = counts > 0
     values, counts = values[there], counts[there]
     least, most = float(values.min()), float(values.max())
-    whole = max(most / high if high > 0 and most > 0 else 0.0, least / low if low < 0 and least < 0 else 0.0)
+    whole = _whole_step(least, most, low, high)
     if whole == 0:
         return max(abs(least), abs(most))
     steps = whole * _SCALES
     codes = np.clip(np.rint(values / steps[:, None]), low, high)
     errors = ((codes * steps[:, None] - values) ** 2) @ counts
     return float(steps[int(np.argmin(errors))])
+
+
+def _whole_step(least: float, most: float, low: int, high: int) -> float:
+    """The finest step with which codes from ``low`` to ``high`` reach all values; 0 where no code does."""
+    return max(most / high if high > 0 and most > 0 else 0.0, least / low if low < 0 and least < 0 else 0.0)
 
 
 def crossbar_layers(model: nn.Module) -> list[CrossbarLayer]:
