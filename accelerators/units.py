@@ -32,7 +32,7 @@ UNITS: dict[str, dict[str, float]] = {
     },
     "time in seconds": {"s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9},
     # A month has 30 days.
-    "age in seconds": {
+    "time since programming in seconds": {
         "s": 1, "min": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": 86400, "day": 86400, "days": 86400,
         "week": 604800, "weeks": 604800, "month": 2592000, "months": 2592000, "year": 31536000, "years": 31536000,
     },

@@ -156,9 +156,21 @@ class GaussianSheet(StrictModel):
 
 
 class DeviceSheet(StrictModel):
-    """Devices described by figures."""
+    """A device by name, which may be written alone, or by its figures."""
 
-    gaussian: GaussianSheet
+    name: Literal["pcm", "hermes", "reram"] | None = None
+    gaussian: GaussianSheet | None = None
+
+
+def _device_by_name(value: object) -> object:
+    if isinstance(value, str):
+        if value not in DEVICES:
+            raise ValueError(f"must be one of {', '.join(DEVICES)}, or {{gaussian: {{programming: .., read: ..}}}}")
+        return {"name": value}
+    return value
+
+
+DeviceField = Annotated[DeviceSheet, BeforeValidator(_device_by_name, json_schema_input_type=str | DeviceSheet)]
 
 
 class CellSheet(StrictModel):
@@ -177,7 +189,7 @@ class CellSheet(StrictModel):
     select: SelectSheet | None = None
     write: WriteSheet | None = None
     device: Annotated[
-        Literal["pcm", "hermes", "reram"] | DeviceSheet | None,
+        DeviceField | None,
         Field(description="how cells scatter and drift: resistive ones as pcm, if absent; charge cells not at all"),
     ] = None
     source: str = ""
@@ -397,12 +409,16 @@ def _contradictions(sheet: CrossbarSheet) -> list[tuple[tuple[str | int, ...], s
         for key in ("on", "off", "read", "select"):
             if getattr(cell, key) is not None:
                 problems.append((("cell", key), f"is for resistive cells (got kind {cell.kind})"))
-    if isinstance(cell.device, str) and cell.kind != "resistive":
-        problems.append((("cell", "device"), f"{cell.device} is a resistive device (got kind {cell.kind})"))
-    elif cell.device is not None and cell.kind == "digital":
-        problems.append((("cell", "device"), "is for analog cells: digital ones are exact"))
-    if isinstance(cell.device, DeviceSheet) and cell.device.gaussian.t0 <= 0:
-        problems.append((("cell", "device", "gaussian", "t0"), "must be > 0"))
+    if cell.device is not None:
+        name, noise = cell.device.name, cell.device.gaussian
+        if (name is None) == (noise is None):
+            problems.append((("cell", "device"), "needs a name or gaussian, and not both"))
+        elif cell.kind == "digital":
+            problems.append((("cell", "device"), "is for analog cells: digital ones are exact"))
+        elif name is not None and cell.kind != "resistive":
+            problems.append((("cell", "device"), f"{name} is a resistive device (got kind {cell.kind})"))
+        if noise is not None and noise.t0 <= 0:
+            problems.append((("cell", "device", "gaussian", "t0"), "must be > 0"))
     if cell.write is not None and cell.write.energy is None and None in (cell.write.voltage, cell.write.conductance):
         problems.append((("cell", "write"), "needs energy, or voltage and conductance"))
     if cell.kind == "digital":
@@ -544,7 +560,7 @@ def _cell(sheet: CrossbarSheet) -> Cell:
 def _device(cell: CellSheet) -> Device | None:
     """Of the kinds of devices, phase change alone is known for any time: it stands for resistive cells that say none."""
     given = cell.device
-    if isinstance(given, DeviceSheet):
+    if given is not None and given.gaussian is not None:
         noise = given.gaussian
         return Gaussian(
             programming_sigma=noise.programming,
@@ -553,7 +569,8 @@ def _device(cell: CellSheet) -> Device | None:
             drift_std=noise.drift_std,
             t0_s=noise.t0,
         )
-    return DEVICES[given or "pcm"]() if cell.kind == "resistive" else None
+    name = "pcm" if given is None or given.name is None else given.name
+    return DEVICES[name]() if cell.kind == "resistive" else None
 
 
 def _converter(adc: AdcSheet) -> Converter:

@@ -73,9 +73,9 @@ def _age(text: str) -> float:
     from accelerators.units import quantity
 
     try:
-        seconds, _ = quantity(text, "age in seconds")
+        seconds, _ = quantity(text, "time since programming in seconds")
     except ValueError as error:
-        raise RefusedError(f"--after {error}") from None
+        raise RefusedError(f"--after: {error}") from None
     if seconds < 0:
         raise RefusedError(f"--after must be >= 0 s (got {text!r})")
     return seconds
