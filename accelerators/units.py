@@ -17,6 +17,9 @@ UNITS: dict[str, dict[str, float]] = {
     },
     "width in bits": {"bit": 1, "bits": 1, "b": 1, "B": 8, "byte": 8, "bytes": 8},
     "clock in Hz": {"Hz": 1, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
+    "rate in samples per second": {
+        "S/s": 1, "kS/s": 1e3, "MS/s": 1e6, "GS/s": 1e9, "Hz": 1, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9,
+    },
     "energy in pJ": {"pJ": 1, "fJ": 1e-3, "nJ": 1e3, "uJ": 1e6},
     "area in mm2": {"mm2": 1, "mm^2": 1, "um2": 1e-6, "um^2": 1e-6},
     "power in mW": {"mW": 1, "uW": 1e-3, "nW": 1e-6, "W": 1e3},

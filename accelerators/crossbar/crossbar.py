@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from accelerators.crossbar.converters import Converter
+from accelerators.crossbar.converters import Converter, Survey
 from accelerators.crossbar.devices import Device
 from accelerators.crossbar.values import MOST_BITS, Values
 
@@ -322,6 +322,8 @@ class Crossbar:
             yield "converter", "is required for analog cells"
         elif self.adc_bits > 24:
             yield "adc_bits", f"must be <= 24 (got {self.adc_bits})"
+        elif isinstance(self.converter, Survey) and (text := self.converter.beyond(self.adc_bits, self.node_nm)):
+            yield "converter", text
         if self.cell.kind == "charge" and self.cell_bits != 1:
             yield "cell_bits", f"must be 1 for charge cells (got {self.cell_bits})"
         if self.cell.kind == "resistive" and not 0 <= self.cell.off_us < self.cell.on_us:

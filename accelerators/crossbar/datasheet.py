@@ -45,6 +45,7 @@ Voltage = Annotated[float, measured("voltage in V", 0.01, 1e3)]
 Duration = Annotated[float, measured("time in seconds", 0, 1e3)]
 Capacitance = Annotated[float, measured("capacitance in fF", 0, 1e6)]
 BytesPerSecond = Annotated[float, measured("rate in bytes per second", 1.0, 1e18)]
+SampleRate = Annotated[float, measured("rate in samples per second", 1e3, 1e12)]
 Count = Annotated[int, Field(ge=1, le=10**7)]
 Bits = Annotated[int, Field(ge=1, le=MOST_BITS)]
 Multiple = Annotated[float, Field(gt=0, le=1e6)]
@@ -240,7 +241,7 @@ class AdcSheet(StrictModel):
     hold_area: AreaLimit = 0.0
     flipped_columns: Annotated[bool, Field(description="saves a bit (ISAAC)")] = False
     factor: Multiple = 1.0
-    rate: Annotated[Clock | None, Field(description="conversions per second")] = None
+    rate: Annotated[SampleRate | None, Field(description="conversions per second")] = None
     floor: Annotated[AccessEnergy, Field(description="least energy per bit")] = 0.0
     by_density: Annotated[bool, Field(description="energy with the share of cells that are not zero")] = False
     energy: AccessEnergy | None = None
@@ -321,7 +322,9 @@ class ExecutionSheet(StrictModel):
 
     pipelined: bool = False
     replicates: bool = False
-    write_arrays: Annotated[int, Field(ge=1, le=10**7, description="written at once")] = 1
+    write_arrays: Annotated[
+        int | None, Field(ge=1, le=10**7, description="written at once; one per buffer, if absent")
+    ] = None
 
 
 class CrossbarSheet(StrictModel):
@@ -491,7 +494,7 @@ def _resolve(sheet: CrossbarSheet, buffer: Buffer | None, notes: tuple[str, ...]
         values=Values(**{key: getattr(sheet.values, key) for key in type(sheet.values).model_fields}),
         pipelined=sheet.execution.pipelined,
         replicates=sheet.execution.replicates,
-        write_arrays=sheet.execution.write_arrays,
+        write_arrays=_written_at_once(sheet),
         wire_pj_per_bit_mm=wire(sheet.node).energy_pj_per_bit_mm,
         array_leakage_mw=shape.leakage,
         logic_leakage_mw_per_mm2=_logic_leakage(sheet.node),
@@ -502,6 +505,13 @@ def _resolve(sheet: CrossbarSheet, buffer: Buffer | None, notes: tuple[str, ...]
         source=sheet.source,
         notes=notes,
     )
+
+
+def _written_at_once(sheet: CrossbarSheet) -> int:
+    """Arrays that are written at once: as many as buffers, from each of which weights come to one array at a time."""
+    if sheet.execution.write_arrays is not None:
+        return sheet.execution.write_arrays
+    return 1 if sheet.buffer is None else math.ceil(sheet.arrays.count / sheet.buffer.arrays)
 
 
 def sram_cell_um2(cells: int, columns: int, node_nm: float) -> float:
@@ -558,7 +568,7 @@ def _cell(sheet: CrossbarSheet) -> Cell:
 
 
 def _device(cell: CellSheet) -> Device | None:
-    """Of the kinds of devices, phase change alone is known for any time: it stands for resistive cells that say none."""
+    """How cells scatter and drift: where a sheet does not say, as phase change, the kind that is known for any time."""
     given = cell.device
     if given is not None and given.gaussian is not None:
         noise = given.gaussian

@@ -50,17 +50,22 @@ def converted(
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"the network must be a torch module (got {type(model).__name__})")
-    found = copy.deepcopy(model)
-    modules = dict(found.named_modules())
-    unknown = sorted(set(digital) - set(modules))
+    names = [name for name, _ in model.named_modules()]
+    unknown = sorted(set(digital) - set(names))
     if unknown:
         raise ValueError(f"digital: no module is named {unknown[0]!r}")
-    made: dict[nn.Module, nn.Module] = {}
-    for name, module in modules.items():
-        if any(name == kept or name.startswith(f"{kept}.") for kept in digital):
-            continue
+    wanted = [name for name in names if not any(name == kept or name.startswith(f"{kept}.") for kept in digital)]
+    for name in wanted:
+        # Before the copy: lazy modules cannot be copied.
         try:
-            _check(module)
+            _check(model.get_submodule(name))
+        except ValueError as error:
+            raise ValueError(f"{name or 'the network'}: {error}") from None
+    found = copy.deepcopy(model)
+    made: dict[nn.Module, nn.Module] = {}
+    for name in wanted:
+        module = found.get_submodule(name)
+        try:
             if type(module) in (nn.Linear, nn.Conv2d):
                 assert isinstance(module, nn.Linear | nn.Conv2d)
                 made[module] = make(module)
@@ -95,7 +100,7 @@ def _check(module: nn.Module) -> None:
             )
         if values.is_floating_point() and not torch.isfinite(values).all():
             at = [int(i) for i in torch.nonzero(~torch.isfinite(values))[0]]
-            raise ValueError(f"{name} must be finite (got {float(values[tuple(at)])} at {at})")
+            raise ValueError(f"{name} must be finite (got {float(values.detach()[tuple(at)])} at {at})")
     if convertible:
         assert isinstance(module, nn.Linear | nn.Conv2d)
         if not module.weight.dtype.is_floating_point:

@@ -47,6 +47,8 @@ _SCALES = np.geomspace(1.0, 0.01, 60)
 _BINS = 4096
 #: Products that are worked on at a time: as many as caches hold.
 _BLOCK = 2**19
+#: Numbers in the vectors of the images that are worked on at a time.
+_VECTORS = 2**24
 #: Whole numbers up to here are exact in single precision.
 _SINGLE_BITS = 24
 
@@ -123,10 +125,13 @@ class CrossbarLayer(nn.Module):
             return self._digital(x)
         if self._probes is None:
             raise RuntimeError("the ranges of converters are not known: calibrate the network")
-        columns = self._columns(self._quantised(x))
-        sums = torch.cat([self._products(part) for part in columns.split(self._block, dim=1)], dim=1)
         unit = torch.from_numpy(self.matrix.scale * self.input_step)[:, None, :]
-        result = self._shaped((sums * unit.to(sums.dtype)).to(x.dtype), x)
+        parts = []
+        for few in x.split(self._at_once(x)):
+            columns = self._columns(self._quantised(few))
+            sums = torch.cat([self._products(part) for part in columns.split(self._block, dim=1)], dim=1)
+            parts.append(self._shaped((sums * unit.to(sums.dtype)).to(x.dtype), few))
+        result = torch.cat(parts)
         return result if self.bias is None else result + self._along_outputs(self.bias)
 
     @property
@@ -143,6 +148,11 @@ class CrossbarLayer(nn.Module):
             for chunk in self.chunks
             if chunk.adc_bits > 0
         ) and all(chunk.adc_bits > 0 for chunk in self.chunks)
+
+    def _at_once(self, x: Tensor) -> int:
+        """Images whose vectors take little memory."""
+        each = self._columns(torch.zeros_like(x[:1])).numel()
+        return max(1, _VECTORS // each)
 
     @property
     def _block(self) -> int:
@@ -221,7 +231,7 @@ class CrossbarLayer(nn.Module):
         counts, centres = _histogram(values, float(values.min()), float(values.max()))
         low, high = low - self.zero_point, high - self.zero_point
         self.input_step = _best_step(centres, counts, low, high) or 1.0
-        columns = self._columns(self._quantised(x.detach()))
+        columns = self._columns(self._quantised(x.detach()[: self._at_once(x)]))
         every = -(-columns.shape[1] // _SAMPLES)
         columns = columns[:, ::every].contiguous()
         self._probes = columns[:, :: -(-columns.shape[1] // _PROBES)].contiguous()
@@ -377,7 +387,8 @@ def _histogram(values: NDArray[Any], low: float, high: float, *, whole: bool = F
     """Counts and centres of bins between two values; a bin per number for ``whole`` ones, if these are few."""
     width = max((high - low) / _BINS, 1.0 if whole else 0.0)
     bins = np.rint((values - low) / width).astype(np.int64) if width else np.zeros(values.shape, np.int64)
-    return np.bincount(bins, minlength=_BINS + 1).astype(np.float64), low + width * np.arange(_BINS + 1)
+    centres: _Floats = low + width * np.arange(_BINS + 1, dtype=np.float64)
+    return np.bincount(bins, minlength=_BINS + 1).astype(np.float64), centres
 
 
 def _best_step(values: _Floats, counts: _Floats, low: int, high: int) -> float:

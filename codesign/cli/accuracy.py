@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codesign.cli._app import (
-    RefusedError,
-    app,
-    console_of,
-    hardware_of,
-    require_writable_file,
-    write,
-)
+from codesign.cli._app import RefusedError, app, console_of, hardware_of, require_writable_file, write
 
 if TYPE_CHECKING:
     from accelerators.crossbar.crossbar import Crossbar
@@ -54,7 +47,11 @@ def accuracy(
     except ImportError as error:
         raise RefusedError(str(error)) from None
     loaded = trained.load(network)
-    records = [_record(loaded, crossbar, times, programmings, seed, images) for crossbar in crossbars]
+    try:
+        records = [_record(loaded, crossbar, times, programmings, seed, images) for crossbar in crossbars]
+    except ValueError as error:
+        # A module that no crossbar takes.
+        raise RefusedError(f"{network}: {error}") from None
     _print(loaded, records, list(times), programmings, images)
     if json_file:
         head = {
@@ -118,8 +115,8 @@ def _print(
     console = console_of()
     count = len(trained.labels[:images])
     console.print(
-        f"{trained.name}: {trained.digital_accuracy:.2f} % of {len(trained.labels)} images digitally; per cent of {count} "
-        f"images after programming, mean and standard deviation of {programmings} programmings",
+        f"{trained.name}: {trained.digital_accuracy:.2f} % of {len(trained.labels)} images digitally; per cent of "
+        f"{count} images after programming, mean and standard deviation of {programmings} programmings",
         highlight=False,
     )
     table = Table(box=None)

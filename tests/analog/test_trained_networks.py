@@ -157,9 +157,7 @@ def test_accuracy_falls_as_cells_drift_and_converters_lose_bits(digits):
     assert digits.digital_accuracy >= early.mean - 1
     assert early.mean >= late.mean > 95
     assert accuracy_after(digits, replace(chip, adc_bits=3), time_s=MONTH_S, programmings=2, images=300).mean < 90
-    noisy = accuracy_after(
-        digits, chip, time_s=0.0, programmings=2, images=300, device=Gaussian(programming_sigma=0.5)
-    )
+    noisy = accuracy_after(digits, chip, time_s=0.0, programmings=2, images=300, device=Gaussian(programming_sigma=0.5))
     assert noisy.mean < 70
     assert noisy.notes[0] == "cells: gaussian (programming 0.5)"
 

@@ -58,8 +58,9 @@ def test_what_is_wrong_is_refused(tmp_path):
     sheet = tmp_path / "a.yaml"
     sheet.write_text(open_sheet("pcm_256").replace("device: pcm", "device: flash"))
     message = refused("accuracy", "digits_resnet8", "--on", sheet)
-    assert "a.yaml:19:11: cell.device: must be one of pcm, hermes, reram, or {gaussian: {programming: .., read: ..}}" in (
-        message
+    assert (
+        "a.yaml:19:11: cell.device: must be one of pcm, hermes, reram, or {gaussian: {programming: .., read: ..}}"
+        in (message)
     )
     sheet.write_text(open_sheet("pcm_256").replace("device: pcm", "device: {gaussian: {programing: 0.1}}"))
     assert "cell.device.gaussian.programing: unknown key" in refused("accuracy", "digits_resnet8", "--on", sheet)
@@ -72,6 +73,4 @@ def test_what_is_wrong_is_refused(tmp_path):
     sheet.write_text(TINY)
     assert "must be a crossbar" in refused("accuracy", "digits_resnet8", "--on", sheet)
     sheet.write_text(open_sheet("pcm_256"))
-    assert "would be written over what is read" in refused(
-        "accuracy", "digits_resnet8", "--on", sheet, "--json", sheet
-    )
+    assert "would be written over what is read" in refused("accuracy", "digits_resnet8", "--on", sheet, "--json", sheet)

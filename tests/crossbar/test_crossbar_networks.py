@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from designs import CHARGE, RESISTIVE, adders, analog  # noqa: E402
 from torch import nn  # noqa: E402
 
 from accelerators.crossbar.converters import Integrating  # noqa: E402
@@ -18,7 +19,6 @@ from accelerators.crossbar.slices import SlicedMatrix, chunks, groups  # noqa: E
 from accelerators.crossbar.values import slice_shifts  # noqa: E402
 from codesign.analog import CrossbarLinear, evaluate, on_crossbar  # noqa: E402
 from codesign.analog.hardware import crossbar_layers  # noqa: E402
-from designs import CHARGE, RESISTIVE, adders, analog  # noqa: E402
 
 NEURONS = Integrating((1.0, 1e-9), (1.0, 1e-9), (1.0, 1e-9), 0.1, 100.0, 24, 3)
 
