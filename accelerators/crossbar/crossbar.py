@@ -22,6 +22,8 @@ CellKind = Literal["resistive", "charge", "digital"]
 #: Two columns (or rows) per weight, of which the cells are subtracted; or one with an offset of half the range.
 Signed = Literal["pair_columns", "pair_rows", "offset"]
 Coding = Literal["voltage", "pulse_width"]
+#: Of converters: set by the data, or what all rows that are read at once can give.
+FullScale = Literal["calibrated", "fixed"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ class Crossbar:
     Weights are sliced over cells of ``cell_bits``, inputs over cycles of ``bits_per_cycle``. A converter reads
     ``columns_per_adc`` columns in turn, with ``sample_and_hold`` while the next inputs are applied.
     ``accumulates``: slices and cycles are added beside the array. ``flipped_columns``: columns whose sum would be large
-    are stored inverted, which saves a bit of the converter (ISAAC).
+    are stored inverted, which saves a bit of the converter (ISAAC). ``full_scale`` is that of the converters; no cost
+    depends on it, accuracies do.
 
     ``pipelined`` runs all layers at once, image after image, as far as their weights fit; ``replicates`` then spends
     spare arrays on copies of the slowest layers. ``write_arrays`` are written at once. What an array's drivers,
@@ -159,6 +162,7 @@ class Crossbar:
     accumulator_bits: int | None = None
     accumulates: bool = True
     flipped_columns: bool = False
+    full_scale: FullScale = "calibrated"
     sample_and_hold: bool = True
     hold_pj: float | None = None
     driver_pj: float | None = None

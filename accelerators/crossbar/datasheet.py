@@ -240,6 +240,10 @@ class AdcSheet(StrictModel):
     hold_energy: AccessEnergy | None = None
     hold_area: AreaLimit = 0.0
     flipped_columns: Annotated[bool, Field(description="saves a bit (ISAAC)")] = False
+    full_scale: Annotated[
+        Literal["calibrated", "fixed"],
+        Field(description="set by the data, or what all rows at once can give: for accuracies"),
+    ] = "calibrated"
     factor: Multiple = 1.0
     rate: Annotated[SampleRate | None, Field(description="conversions per second")] = None
     floor: Annotated[AccessEnergy, Field(description="least energy per bit")] = 0.0
@@ -263,7 +267,10 @@ _ADC_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "fixed": (("energy", "time", "area"), ("at_bits",)),
     "integrating": (("sample", "integrate", "step", "area"), ("add", "phase_bits", "at_bits")),
 }
-_ADC_COMMON = ("model", "bits", "columns", "sample_and_hold", "hold_energy", "hold_area", "flipped_columns", "source")
+_ADC_COMMON = (
+    "model", "bits", "columns", "sample_and_hold", "hold_energy", "hold_area", "flipped_columns", "full_scale",
+    "source",
+)  # fmt: skip
 
 
 class OutputsSheet(StrictModel):
@@ -481,6 +488,7 @@ def _resolve(sheet: CrossbarSheet, buffer: Buffer | None, notes: tuple[str, ...]
         accumulator_bits=sheet.outputs.accumulator,
         accumulates=sheet.outputs.accumulates,
         flipped_columns=adc is not None and adc.flipped_columns,
+        full_scale="calibrated" if adc is None else adc.full_scale,
         sample_and_hold=adc is not None and adc.sample_and_hold,
         hold_pj=None if adc is None else adc.hold_energy,
         driver_pj=inputs.energy,

@@ -3,10 +3,11 @@
     python -m benchmarks.nas.crossbar_accuracy [--network NAME] [--programmings N] [--images N]
 
 The catalog's crossbars at four times; then the PCM core with converters of 3 to 9 bits, 1 to 7 bits per cell (inputs
-bit by bit, 8-bit converters), 64 to 1024 rows; and the charge-domain SRAM with 256 rows and converters of 3 to 9 bits.
+bit by bit, 8-bit converters), 64 to 1024 rows; and the charge-domain SRAM with 256 rows and converters of 3 to 9 bits,
+and with a fixed full scale and 16 to 256 rows.
 Where physics has a direction, no value may be against it by more than two standard errors of the difference (at least
-half a point): more bits of a converter, fewer bits per cell (of the same noise: slices average it), less time. Rows
-have none here: the range of converters follows the data, so that more rows are larger steps, but fewer of them.
+half a point): more bits of a converter, fewer bits per cell (of the same noise: slices average it), less time, fewer
+rows where the full scale of converters is fixed. Where it follows the data rows have none: larger steps, but fewer.
 """
 
 from __future__ import annotations
@@ -45,13 +46,15 @@ class Sweep(NamedTuple):
 def _sweeps() -> list[Sweep]:
     pcm, sram = _named("pcm_256"), _named("sram_analog")
     serial = replace(pcm, bits_per_cycle=1, coding="voltage")
+    fixed = replace(sram, adc_bits=5, full_scale="fixed")
     converters = range(3, 10)
     return [
         Sweep("pcm_256, converter bits", pcm, converters, _with_adc, 1),
         Sweep("sram_analog of 256 rows, converter bits", replace(sram, rows=256), converters, _with_adc, 1),
         Sweep("pcm_256 bit by bit, bits per cell", serial, range(1, 8), lambda c, v: replace(c, cell_bits=v), -1),
         Sweep("pcm_256, rows", pcm, _ROWS, _with_rows, 0),
-        Sweep("pcm_256 with 4-bit converters, rows", replace(pcm, adc_bits=4), _ROWS, _with_rows, 0),
+        Sweep("pcm_256, 4-bit converters, rows", replace(pcm, adc_bits=4), _ROWS, _with_rows, 0),
+        Sweep("sram_analog, 5-bit converters of fixed full scale, rows", fixed, (16, 32, 64, 128, 256), _with_rows, -1),
     ]
 
 

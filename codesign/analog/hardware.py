@@ -11,8 +11,8 @@ Every product is made as the datasheet says (:mod:`accelerators.crossbar.slices`
   the least mean square error behind the adders; values beyond it are cut off. Where the bits suffice for all sums, the
   difference of two neighbouring sums is 1, 2, 4, .. steps, so that nothing is lost, and codes that are left make the
   steps finer, which tells more of cells that have drifted. This is what a chip with adjustable references can know
-  (NeuroSim takes the range of the data as well); a fixed full scale, all rows and inputs at their largest, takes more
-  bits.
+  (NeuroSim takes the range of the data as well). With ``adc.full_scale: fixed`` it is what all rows that a layer has
+  read at once can give, as where references cannot be changed: that takes more bits.
 * Resistive cells are programmed once and read anew for each time, see :mod:`accelerators.crossbar.devices`. The gain of
   every array is compensated by a read-out of 64 input vectors of the calibration data through the same converters,
   after programming and at each time (as Joshi et al., Nature Communications 2020, with known inputs; the one-hot inputs
@@ -118,8 +118,9 @@ class CrossbarLayer(nn.Module):
 
     # -- computing ----------------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs for a batch of inputs."""
+        """Outputs for a batch of inputs; no gradient passes."""
         if self.observing:
             self._observe(x)
             return self._digital(x)
@@ -241,29 +242,41 @@ class CrossbarLayer(nn.Module):
         """Steps of the converters by their bits, for input codes (G, n, C)."""
         found: dict[int, float] = {}
         for bits in sorted({chunk.adc_bits for chunk in self.chunks if chunk.adc_bits > 0}):
-            sums, weights = [], []
-            for index, group in enumerate(self.matrix.groups):
-                part = _Bits(columns[:, :, group.start : group.end], len(self.chunks) > 1, self.crossbar.signed_inputs)
-                for chunk in self.chunks:
-                    if chunk.adc_bits != bits:
-                        continue
-                    each = torch.bmm(part.of(chunk), self._meant[index][0]).numpy()
-                    for shift, values in zip(self.matrix.shifts, np.split(each, self.crossbar.slices, 2), strict=True):
-                        sums.append(values.ravel())
-                        weights.append(4.0 ** (chunk.shift + shift))
-            low = min(float(values.min()) for values in sums)
-            high = max(float(values.max()) for values in sums)
-            total = np.zeros(_BINS + 1)
-            for values, weight in zip(sums, weights, strict=True):
-                counts, centres = _histogram(values, low, high, whole=True)
-                total += weight * counts
             most = most_code(bits, self.bipolar)
             least = -most - 1 if self.bipolar else 0
-            whole = _whole_step(low, high, least, most)
-            # Steps below the difference of two sums are its halves, quarters, ..: then products are exact.
-            fine = 2.0 ** -math.floor(math.log2(1 / whole)) if 0 < whole <= 1 else 1.0
-            found[bits] = fine if whole <= 1 else max(1.0, _best_step(centres, total, least, most))
+            values, counts = self._sums(columns, bits)
+            whole = _whole_step(float(values.min()), float(values.max()), least, most)
+            if whole <= 1:
+                # Steps below the difference of two sums are its halves, quarters, ..: then products are exact.
+                found[bits] = 2.0 ** -math.floor(math.log2(1 / whole)) if whole else 1.0
+            else:
+                fixed = self.crossbar.full_scale == "fixed"
+                found[bits] = whole if fixed else max(1.0, _best_step(values, counts, least, most))
         return found
+
+    def _sums(self, columns: Tensor, bits: int) -> tuple[_Floats, _Floats]:
+        """What converters of so many bits are given by cells as they are meant, and how much each value counts."""
+        chunks = [chunk for chunk in self.chunks if chunk.adc_bits == bits]
+        if self.crossbar.full_scale == "fixed":
+            rows = max(group.end - group.start for group in self.matrix.groups)
+            top = float(max(self.matrix.largest_sum(rows, chunk.bits) for chunk in chunks))
+            return np.array([-top if self.bipolar else 0.0, top]), np.ones(2)
+        sums, weights = [], []
+        for index, group in enumerate(self.matrix.groups):
+            part = _Bits(columns[:, :, group.start : group.end], len(self.chunks) > 1, self.crossbar.signed_inputs)
+            for chunk in chunks:
+                each = torch.bmm(part.of(chunk), self._meant[index][0]).numpy()
+                for shift, values in zip(self.matrix.shifts, np.split(each, self.crossbar.slices, 2), strict=True):
+                    sums.append(values.ravel())
+                    weights.append(4.0 ** (chunk.shift + shift))
+        low = min(float(values.min()) for values in sums)
+        high = max(float(values.max()) for values in sums)
+        total = np.zeros(_BINS + 1)
+        for values, weight in zip(sums, weights, strict=True):
+            counts, centres = _histogram(values, low, high, whole=True)
+            total += weight * counts
+        there = total > 0
+        return centres[there], total[there]
 
     @property
     def _input_codes(self) -> tuple[int, int]:

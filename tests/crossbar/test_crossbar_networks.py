@@ -180,6 +180,21 @@ def test_gain_is_compensated():
     torch.testing.assert_close(late, fresh, atol=0.02, rtol=0.02)
 
 
+def test_a_fixed_full_scale_is_that_of_all_rows():
+    linear, inputs = nn.Linear(20, 4), torch.rand(50, 20, generator=torch.Generator().manual_seed(0))
+    crossbar = _crossbar(adc_bits=4, full_scale="fixed", cell_bits=2)
+    fixed = on_crossbar(linear, crossbar, calibration=inputs)
+    # 20 rows of 3 levels in 15 steps.
+    assert fixed.adc_steps == {4: 4.0}
+    found = on_crossbar(linear, replace(crossbar, full_scale="calibrated"), calibration=inputs)
+    assert 1 <= found.adc_steps[4] < 4
+    wanted = linear(inputs)
+    assert (found(inputs) - wanted).square().mean() < (fixed(inputs) - wanted).square().mean()
+    sharp = on_crossbar(linear, replace(crossbar, adc_bits=7), calibration=inputs)
+    assert sharp.adc_steps == {7: 0.5}
+    assert sharp.exact
+
+
 def test_slices_are_cut_from_the_top():
     assert slice_shifts(7, 7) == (0,)
     assert slice_shifts(7, 5) == (0, 2)
@@ -211,6 +226,7 @@ def test_networks_are_evaluated_like_other_analog_ones():
     crossbar = _crossbar(adc_bits=8, weight_bits=8, input_bits=8, signed="pair_columns", cell_bits=7, bits_per_cycle=8)
     analog_model = on_crossbar(model, crossbar, PhaseChange(), calibration=images)
     assert len(crossbar_layers(analog_model)) == 2
+    assert torch.equal(analog_model(images), analog_model(images))
     found = [evaluate(analog_model, images, labels, programmings=2, times_s=(1.0, 1e6), seed=4) for _ in range(2)]
     np.testing.assert_array_equal(found[0].accuracy, found[1].accuracy)
     assert (found[0].accuracy > 0.6).all()
