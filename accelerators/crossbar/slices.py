@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from accelerators.crossbar.arrays.analog import readout
 from accelerators.crossbar.crossbar import Crossbar
-from accelerators.crossbar.devices import Device, State, scaled
+from accelerators.crossbar.devices import Device, State, checked_weights, scaled
 from accelerators.crossbar.mapping import tile_sizes
 from accelerators.crossbar.values import slice_shifts
 
@@ -98,17 +98,9 @@ class SlicedMatrix:
     """
 
     def __init__(self, weights: ArrayLike, crossbar: Crossbar):
-        given = np.asarray(weights, np.float64)
-        if given.ndim not in (2, 3) or not given.size:
-            raise ValueError(
-                f"weights must be [outputs, inputs] or [groups, outputs, inputs] (got shape {given.shape})"
-            )
-        if not np.isfinite(given).all():
-            bad = tuple(int(i) for i in np.argwhere(~np.isfinite(given))[0])
-            raise ValueError(f"weights must be finite (got {given[bad]} at {list(bad)})")
+        given = checked_weights(weights)
         if crossbar.problems:
             raise ValueError("; ".join(f"{crossbar.name}: {name} {rule}" for name, rule in crossbar.problems))
-        given = given if given.ndim == 3 else given[None]
         self.crossbar = crossbar
         self.paired = crossbar.signed != "offset"
         self.groups = groups(crossbar, given.shape[2])

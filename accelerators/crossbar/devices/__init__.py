@@ -11,7 +11,7 @@ Conductances are in microsiemens, times in seconds since the end of programming.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from accelerators.crossbar.devices._base import Device, State
+from accelerators.crossbar.devices._base import Device, State, checked_weights
 from accelerators.crossbar.devices.converters import IDEAL, Converters, Quantiser
 from accelerators.crossbar.devices.gaussian import Gaussian
 from accelerators.crossbar.devices.pcm import PhaseChange, hermes
@@ -56,6 +56,7 @@ __all__ = [
     "Reading",
     "State",
     "Tile",
+    "checked_weights",
     "draws",
     "hermes",
     "name_of",

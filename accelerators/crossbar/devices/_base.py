@@ -55,6 +55,17 @@ def checked_target(target_usiemens: ArrayLike, g_max_usiemens: float) -> Floats:
     return target
 
 
+def checked_weights(weights: ArrayLike) -> Floats:
+    """Weights as [G, K, C]; ValueError for other shapes than that or [K, C], and for a weight that is no number."""
+    given = np.asarray(weights, np.float64)
+    if given.ndim not in (2, 3) or not given.size:
+        raise ValueError(f"weights must be [outputs, inputs] or [groups, outputs, inputs] (got shape {given.shape})")
+    if not np.isfinite(given).all():
+        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(given))[0])
+        raise ValueError(f"weights must be finite (got {given[bad]} at {list(bad)})")
+    return given if given.ndim == 3 else given[None]
+
+
 def checked_time(time_s: float) -> float:
     """The time as a float; ValueError unless it is a number >= 0."""
     if not 0 <= time_s < math.inf:
