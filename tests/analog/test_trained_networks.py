@@ -223,3 +223,16 @@ def test_crossbars_that_cannot_hold_a_network(digits):
 def test_devices_have_names():
     assert [name_of(make) for make in (PhaseChange(g_max_usiemens=3.0), Gaussian())] == ["pcm", "gaussian (no noise)"]
     assert name_of(PhaseChange(read_scale=0.0)) == "PhaseChange"
+
+
+def test_the_benchmark_knows_what_is_against_its_direction():
+    from benchmarks._common import BadInputError
+    from benchmarks.nas import crossbar_accuracy
+    from codesign.analog import Accuracy
+
+    found = [Accuracy(mean, std, ()) for mean, std in ((90.0, 1.0), (95.0, 1.0), (94.4, 2.0), (88.0, 1.0))]
+    assert crossbar_accuracy._against(found, 1, 4) == [3]
+    assert crossbar_accuracy._against(found, -1, 4) == [1, 2]
+    for arguments in (["--programmings", "1"], ["--images", "0"], ["--network", "nobody"]):
+        with pytest.raises(BadInputError):
+            crossbar_accuracy.main(arguments)
