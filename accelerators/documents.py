@@ -8,6 +8,7 @@ are refused.
 from __future__ import annotations
 
 import io
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -216,6 +217,8 @@ def _rule(details: ErrorDetails, model: type[pydantic.BaseModel]) -> str:
     """One sentence of the form ``rule (got value)`` for a pydantic error."""
     kind, context, value = details["type"], details.get("ctx", {}), details["input"]
     got = f" (got {_short(value)})"
+    if isinstance(value, float) and math.isnan(value) and kind.startswith(("greater_than", "less_than")):
+        return f"must be a number{got}"
     match kind:
         case "missing":
             return "is required"

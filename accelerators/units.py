@@ -17,6 +17,9 @@ UNITS: dict[str, dict[str, float]] = {
     },
     "width in bits": {"bit": 1, "bits": 1, "b": 1, "B": 8, "byte": 8, "bytes": 8},
     "clock in Hz": {"Hz": 1, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
+    "rate in samples per second": {
+        "S/s": 1, "kS/s": 1e3, "MS/s": 1e6, "GS/s": 1e9, "Hz": 1, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9,
+    },
     "energy in pJ": {"pJ": 1, "fJ": 1e-3, "nJ": 1e3, "uJ": 1e6},
     "area in mm2": {"mm2": 1, "mm^2": 1, "um2": 1e-6, "um^2": 1e-6},
     "power in mW": {"mW": 1, "uW": 1e-3, "nW": 1e-6, "W": 1e3},
@@ -30,10 +33,11 @@ UNITS: dict[str, dict[str, float]] = {
         "OP/s": 1, "kOP/s": 1e3, "MOP/s": 1e6, "GOP/s": 1e9, "TOP/s": 1e12,
         "FLOP/s": 1, "MFLOP/s": 1e6, "GFLOP/s": 1e9, "TFLOP/s": 1e12,
     },
-    "time in seconds": {
-        "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60, "h": 3600, "day": 86_400, "days": 86_400,
-        # Of 30 days, as the literature on drift has them.
-        "month": 2_592_000, "months": 2_592_000, "year": 31_536_000, "years": 31_536_000,
+    "time in seconds": {"s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9},
+    # A month has 30 days.
+    "time since programming in seconds": {
+        "s": 1, "min": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": 86400, "day": 86400, "days": 86400,
+        "week": 604800, "weeks": 604800, "month": 2592000, "months": 2592000, "year": 31536000, "years": 31536000,
     },
     "voltage in V": {"V": 1, "mV": 1e-3},
     "conductance in uS": {"uS": 1, "nS": 1e-3, "mS": 1e3, "S": 1e6},

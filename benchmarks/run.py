@@ -25,6 +25,7 @@ COMMANDS = (
     "benchmarks.search.quality",
     "benchmarks.search.speed",
     "benchmarks.nas.analognas",
+    "benchmarks.nas.crossbar_accuracy",
     "benchmarks.speed.kernel",
     "benchmarks.speed.analog",
     "benchmarks.speed.startup",

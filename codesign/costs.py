@@ -12,6 +12,8 @@ from accelerators.costs import Cost, Infeasible
 from accelerators.operators import Operator
 
 Record = dict[str, Any]
+#: Layers that a message names.
+_SHOWN = 2
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,16 @@ class NetworkCost:
 
     @property
     def problems(self) -> list[str]:
-        """One line per layer that the hardware cannot run."""
-        return [f"{layer.name}: {layer.cost}" for layer in self.layers if isinstance(layer.cost, Infeasible)]
+        """One line per reason for which the hardware cannot run a layer, with the layers that it is the reason for."""
+        layers: dict[str, list[str]] = {}
+        for layer in self.refused:
+            layers.setdefault(str(layer.cost), []).append(layer.name)
+        return [f"{_listed(names)}: {reason}" for reason, names in layers.items()]
+
+    @property
+    def refused(self) -> list[LayerCost]:
+        """Layers that the hardware cannot run."""
+        return [layer for layer in self.layers if isinstance(layer.cost, Infeasible)]
 
     def _costs(self) -> list[Cost] | None:
         costs = [layer.cost for layer in self.layers if isinstance(layer.cost, Cost)]
@@ -161,6 +171,11 @@ class NetworkCost:
             "mappings": self.quality,
             "reason": "; ".join(self.problems) or None,
         }
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,15 @@ def test_the_space_of_networks_is_counted_and_built() -> None:
 
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [(0, "'hardware': 'nvdla_256'"), (1, "True"), (3, "51.1"), (4, "[0.9"), (5, "naswot"), (6, "nas_bench_201: op")],
+    [
+        (0, "'hardware': 'nvdla_256'"),
+        (1, "True"),
+        (3, "51.1"),
+        (4, "[0.9"),
+        (5, "Accuracy(mean=9"),
+        (6, "naswot"),
+        (7, "nas_bench_201: op"),
+    ],
 )
 def test_the_python_examples_run(number: int, expected: str, tmp_path: Path) -> None:
     text = _blocks("python")[number]

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from accelerators.crossbar.converters import Converter
+from accelerators.crossbar.converters import Converter, Survey
+from accelerators.crossbar.devices import Device
 from accelerators.crossbar.values import MOST_BITS, Values
 
 #: Resistive cells add currents, charge cells add charges on capacitors; digital cells feed adders.
@@ -21,6 +22,8 @@ CellKind = Literal["resistive", "charge", "digital"]
 #: Two columns (or rows) per weight, of which the cells are subtracted; or one with an offset of half the range.
 Signed = Literal["pair_columns", "pair_rows", "offset"]
 Coding = Literal["voltage", "pulse_width"]
+#: Of converters: set by the data, or what all rows that are read at once can give.
+FullScale = Literal["calibrated", "fixed"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Cell:
     Resistive cells have conductances in uS and are read with ``read_voltage_v`` for ``read_s`` (per level of the input,
     where inputs are coded by the width of pulses). ``gate_ff`` is what a cell adds to its row's line; None takes that
     of the technology. Writing takes ``write_pj`` per cell and ``write_s`` per row of an array, all pulses included.
+    ``device`` is how it scatters and drifts (scaled to ``on_us``), None for cells that are as they should be; no cost
+    depends on it.
     """
 
     kind: CellKind
@@ -53,6 +58,7 @@ class Cell:
     gate_ff: float | None = None
     select: SelectLine | None = None
     source: str = ""
+    device: Device | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,8 @@ class Crossbar:
     Weights are sliced over cells of ``cell_bits``, inputs over cycles of ``bits_per_cycle``. A converter reads
     ``columns_per_adc`` columns in turn, with ``sample_and_hold`` while the next inputs are applied.
     ``accumulates``: slices and cycles are added beside the array. ``flipped_columns``: columns whose sum would be large
-    are stored inverted, which saves a bit of the converter (ISAAC).
+    are stored inverted, which saves a bit of the converter (ISAAC). ``full_scale`` is that of the converters; no cost
+    depends on it, accuracies do.
 
     ``pipelined`` runs all layers at once, image after image, as far as their weights fit; ``replicates`` then spends
     spare arrays on copies of the slowest layers. ``write_arrays`` are written at once. What an array's drivers,
@@ -155,6 +162,7 @@ class Crossbar:
     accumulator_bits: int | None = None
     accumulates: bool = True
     flipped_columns: bool = False
+    full_scale: FullScale = "calibrated"
     sample_and_hold: bool = True
     hold_pj: float | None = None
     driver_pj: float | None = None
@@ -318,6 +326,8 @@ class Crossbar:
             yield "converter", "is required for analog cells"
         elif self.adc_bits > 24:
             yield "adc_bits", f"must be <= 24 (got {self.adc_bits})"
+        elif isinstance(self.converter, Survey) and (text := self.converter.beyond(self.adc_bits, self.node_nm)):
+            yield "converter", text
         if self.cell.kind == "charge" and self.cell_bits != 1:
             yield "cell_bits", f"must be 1 for charge cells (got {self.cell_bits})"
         if self.cell.kind == "resistive" and not 0 <= self.cell.off_us < self.cell.on_us:

@@ -9,6 +9,7 @@ Example::
     arrays: {rows: 256, columns: 256, count: 64}
     cell:
       kind: resistive                        # or charge, digital
+      device: pcm                            # or hermes, reram, {gaussian: {programming: 0.02, read: 0.01, ...}}
       on: 25 uS                              # or a resistance: 40 kohm
       off: 0.1 uS
       bits: 4
@@ -32,6 +33,7 @@ from pydantic import BeforeValidator, Field
 
 from accelerators.crossbar.converters import Converter, Fixed, Integrating, SramAimc, Survey
 from accelerators.crossbar.crossbar import Buffer, Cell, Crossbar, DigitalUnit, Memory, SelectLine, Tree
+from accelerators.crossbar.devices import DEVICES, Device, Gaussian
 from accelerators.crossbar.gates import gates
 from accelerators.crossbar.values import INPUTS, MOST_BITS, WEIGHTS, Distribution, Values, probabilities
 from accelerators.documents import Document, DocumentError, StrictModel, json_schema
@@ -43,6 +45,7 @@ Voltage = Annotated[float, measured("voltage in V", 0.01, 1e3)]
 Duration = Annotated[float, measured("time in seconds", 0, 1e3)]
 Capacitance = Annotated[float, measured("capacitance in fF", 0, 1e6)]
 BytesPerSecond = Annotated[float, measured("rate in bytes per second", 1.0, 1e18)]
+SampleRate = Annotated[float, measured("rate in samples per second", 1e3, 1e12)]
 Count = Annotated[int, Field(ge=1, le=10**7)]
 Bits = Annotated[int, Field(ge=1, le=MOST_BITS)]
 Multiple = Annotated[float, Field(gt=0, le=1e6)]
@@ -143,6 +146,34 @@ class WriteSheet(StrictModel):
     pulses: Count = 1
 
 
+class GaussianSheet(StrictModel):
+    """Noise in parts of the largest conductance, and drift (t / t0)^-nu."""
+
+    programming: Annotated[float, Field(ge=0, le=10, description="standard deviation of programming")] = 0.0
+    read: Annotated[float, Field(ge=0, le=10, description="standard deviation of a read-out")] = 0.0
+    drift: Annotated[float, Field(ge=-1, le=1, description="mean of the exponent nu")] = 0.0
+    drift_std: Annotated[float, Field(ge=0, le=1, description="of the exponents of devices")] = 0.0
+    t0: Duration = 1.0
+
+
+class DeviceSheet(StrictModel):
+    """A device by name, which may be written alone, or by its figures."""
+
+    name: Literal["pcm", "hermes", "reram"] | None = None
+    gaussian: GaussianSheet | None = None
+
+
+def _device_by_name(value: object) -> object:
+    if isinstance(value, str):
+        if value not in DEVICES:
+            raise ValueError(f"must be one of {', '.join(DEVICES)}, or {{gaussian: {{programming: .., read: ..}}}}")
+        return {"name": value}
+    return value
+
+
+DeviceField = Annotated[DeviceSheet, BeforeValidator(_device_by_name, json_schema_input_type=str | DeviceSheet)]
+
+
 class CellSheet(StrictModel):
     """The memory cell."""
 
@@ -158,6 +189,10 @@ class CellSheet(StrictModel):
     gate: Annotated[Capacitance | None, Field(description="what a cell adds to its row's line")] = None
     select: SelectSheet | None = None
     write: WriteSheet | None = None
+    device: Annotated[
+        DeviceField | None,
+        Field(description="how cells scatter and drift: resistive ones as pcm, if absent; charge cells not at all"),
+    ] = None
     source: str = ""
 
 
@@ -205,8 +240,12 @@ class AdcSheet(StrictModel):
     hold_energy: AccessEnergy | None = None
     hold_area: AreaLimit = 0.0
     flipped_columns: Annotated[bool, Field(description="saves a bit (ISAAC)")] = False
+    full_scale: Annotated[
+        Literal["calibrated", "fixed"],
+        Field(description="set by the data, or what all rows at once can give: for accuracies"),
+    ] = "calibrated"
     factor: Multiple = 1.0
-    rate: Annotated[Clock | None, Field(description="conversions per second")] = None
+    rate: Annotated[SampleRate | None, Field(description="conversions per second")] = None
     floor: Annotated[AccessEnergy, Field(description="least energy per bit")] = 0.0
     by_density: Annotated[bool, Field(description="energy with the share of cells that are not zero")] = False
     energy: AccessEnergy | None = None
@@ -228,7 +267,10 @@ _ADC_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "fixed": (("energy", "time", "area"), ("at_bits",)),
     "integrating": (("sample", "integrate", "step", "area"), ("add", "phase_bits", "at_bits")),
 }
-_ADC_COMMON = ("model", "bits", "columns", "sample_and_hold", "hold_energy", "hold_area", "flipped_columns", "source")
+_ADC_COMMON = (
+    "model", "bits", "columns", "sample_and_hold", "hold_energy", "hold_area", "flipped_columns", "full_scale",
+    "source",
+)  # fmt: skip
 
 
 class OutputsSheet(StrictModel):
@@ -287,7 +329,9 @@ class ExecutionSheet(StrictModel):
 
     pipelined: bool = False
     replicates: bool = False
-    write_arrays: Annotated[int, Field(ge=1, le=10**7, description="written at once")] = 1
+    write_arrays: Annotated[
+        int | None, Field(ge=1, le=10**7, description="written at once; one per buffer, if absent")
+    ] = None
 
 
 class CrossbarSheet(StrictModel):
@@ -375,6 +419,16 @@ def _contradictions(sheet: CrossbarSheet) -> list[tuple[tuple[str | int, ...], s
         for key in ("on", "off", "read", "select"):
             if getattr(cell, key) is not None:
                 problems.append((("cell", key), f"is for resistive cells (got kind {cell.kind})"))
+    if cell.device is not None:
+        name, noise = cell.device.name, cell.device.gaussian
+        if (name is None) == (noise is None):
+            problems.append((("cell", "device"), "needs a name or gaussian, and not both"))
+        elif cell.kind == "digital":
+            problems.append((("cell", "device"), "is for analog cells: digital ones are exact"))
+        elif name is not None and cell.kind != "resistive":
+            problems.append((("cell", "device"), f"{name} is a resistive device (got kind {cell.kind})"))
+        if noise is not None and noise.t0 <= 0:
+            problems.append((("cell", "device", "gaussian", "t0"), "must be > 0"))
     if cell.write is not None and cell.write.energy is None and None in (cell.write.voltage, cell.write.conductance):
         problems.append((("cell", "write"), "needs energy, or voltage and conductance"))
     if cell.kind == "digital":
@@ -434,6 +488,7 @@ def _resolve(sheet: CrossbarSheet, buffer: Buffer | None, notes: tuple[str, ...]
         accumulator_bits=sheet.outputs.accumulator,
         accumulates=sheet.outputs.accumulates,
         flipped_columns=adc is not None and adc.flipped_columns,
+        full_scale="calibrated" if adc is None else adc.full_scale,
         sample_and_hold=adc is not None and adc.sample_and_hold,
         hold_pj=None if adc is None else adc.hold_energy,
         driver_pj=inputs.energy,
@@ -447,7 +502,7 @@ def _resolve(sheet: CrossbarSheet, buffer: Buffer | None, notes: tuple[str, ...]
         values=Values(**{key: getattr(sheet.values, key) for key in type(sheet.values).model_fields}),
         pipelined=sheet.execution.pipelined,
         replicates=sheet.execution.replicates,
-        write_arrays=sheet.execution.write_arrays,
+        write_arrays=_written_at_once(sheet),
         wire_pj_per_bit_mm=wire(sheet.node).energy_pj_per_bit_mm,
         array_leakage_mw=shape.leakage,
         logic_leakage_mw_per_mm2=_logic_leakage(sheet.node),
@@ -458,6 +513,13 @@ def _resolve(sheet: CrossbarSheet, buffer: Buffer | None, notes: tuple[str, ...]
         source=sheet.source,
         notes=notes,
     )
+
+
+def _written_at_once(sheet: CrossbarSheet) -> int:
+    """Arrays that are written at once: as many as buffers, from each of which weights come to one array at a time."""
+    if sheet.execution.write_arrays is not None:
+        return sheet.execution.write_arrays
+    return 1 if sheet.buffer is None else math.ceil(sheet.arrays.count / sheet.buffer.arrays)
 
 
 def sram_cell_um2(cells: int, columns: int, node_nm: float) -> float:
@@ -509,7 +571,24 @@ def _cell(sheet: CrossbarSheet) -> Cell:
         gate_ff=cell.gate,
         select=None if cell.select is None else SelectLine(cell.select.cell, cell.select.driver, cell.select.voltage),
         source=cell.source,
+        device=_device(cell),
     )
+
+
+def _device(cell: CellSheet) -> Device | None:
+    """How cells scatter and drift: where a sheet does not say, as phase change, the kind that is known for any time."""
+    given = cell.device
+    if given is not None and given.gaussian is not None:
+        noise = given.gaussian
+        return Gaussian(
+            programming_sigma=noise.programming,
+            read_sigma=noise.read,
+            drift_mean=noise.drift,
+            drift_std=noise.drift_std,
+            t0_s=noise.t0,
+        )
+    name = "pcm" if given is None or given.name is None else given.name
+    return DEVICES[name]() if cell.kind == "resistive" else None
 
 
 def _converter(adc: AdcSheet) -> Converter:

@@ -94,6 +94,12 @@ def matrix(operator: Operator) -> Matrix | Infeasible:
     )
 
 
+def tile_sizes(size: int, limit: int) -> list[int]:
+    """Sizes of the tiles into which rows or columns are cut, in order, where no tile may have more than ``limit``."""
+    parts, largest = _cuts(size, limit)
+    return [length for length, count in _parts(size, parts, largest) for _ in range(count)]
+
+
 def _cuts(size: int, limit: int) -> tuple[int, int]:
     """Parts and the size of the largest, all but the last equal: even parts let every array work as little."""
     parts = math.ceil(size / limit)

@@ -116,6 +116,14 @@ def input_means(values: Values, bits: int, per_cycle: int, signed: bool) -> Inpu
     return InputMeans(level / cycles, square / cycles, nonzero / cycles, rate)
 
 
+def slice_shifts(bits: int, cell_bits: int) -> tuple[int, ...]:
+    """The lowest bit of every slice of a weight, lowest first. A slice of fewer bits than a cell has is the lowest one:
+    the noise of its cell counts least there.
+    """
+    first = bits % cell_bits or cell_bits
+    return (0, *range(first, bits, cell_bits))
+
+
 @lru_cache(maxsize=4096)
 def weight_level(values: Values, bits: int, cell_bits: int, pair: bool) -> float:
     """Mean level of a cell that holds a slice of a weight, as a share of its highest one.
@@ -130,6 +138,10 @@ def weight_level(values: Values, bits: int, cell_bits: int, pair: bool) -> float
         codes, used = _magnitudes(bits, True)
     else:
         codes, used = np.arange(1 << bits), bits
-    shifts = range(0, used, cell_bits)
-    mean = sum(float(known @ (((codes >> s) & ((1 << cell_bits) - 1)) / ((1 << cell_bits) - 1))) for s in shifts)
+    shifts = slice_shifts(used, cell_bits)
+    ends = (*shifts[1:], used)
+    top = (1 << cell_bits) - 1
+    mean = sum(
+        float(known @ (((codes >> s) & ((1 << (end - s)) - 1)) / top)) for s, end in zip(shifts, ends, strict=True)
+    )
     return mean / len(shifts) / (2 if pair else 1)

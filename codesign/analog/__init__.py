@@ -15,20 +15,31 @@ try:
 except ImportError:
     raise ImportError("analog networks need PyTorch: pip install 'codesign[torch]'") from None
 
+from codesign.analog.accuracy import Accuracy, accuracies_after, accuracy_after
 from codesign.analog.conversion import to_analog
 from codesign.analog.evaluation import TIMES_S, DriftAccuracy, evaluate
+from codesign.analog.hardware import CrossbarConv2d, CrossbarLayer, CrossbarLinear, on_crossbar
 from codesign.analog.layers import AnalogConv2d, AnalogLayer, AnalogLinear, calibrate
+from codesign.analog.trained import TrainedNetwork
 from codesign.analog.training import Recipe, train
 
 __all__ = [
     "TIMES_S",
+    "Accuracy",
     "AnalogConv2d",
     "AnalogLayer",
     "AnalogLinear",
+    "CrossbarConv2d",
+    "CrossbarLayer",
+    "CrossbarLinear",
     "DriftAccuracy",
     "Recipe",
+    "TrainedNetwork",
+    "accuracies_after",
+    "accuracy_after",
     "calibrate",
     "evaluate",
+    "on_crossbar",
     "to_analog",
     "train",
 ]

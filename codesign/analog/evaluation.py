@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codesign.analog.layers import analog_layers
+from codesign.analog.hardware import CrossbarLayer
+from codesign.analog.layers import AnalogLayer
 
 #: A second, an hour, a day and a month (of 30 days) after programming.
 TIMES_S = (1.0, 3600.0, 86_400.0, 2_592_000.0)
@@ -55,7 +56,7 @@ def evaluate(
     network is left unprogrammed and in the mode that it was in. Raises ValueError for labels that do not fit the
     inputs, for no analog layer, and for a time for which the device has no model.
     """
-    layers = analog_layers(model)
+    layers = [module for module in model.modules() if isinstance(module, AnalogLayer | CrossbarLayer)]
     if not layers:
         raise ValueError("the network has no analog layers: convert it first")
     if len(inputs) != len(labels) or not len(inputs):

@@ -11,7 +11,7 @@ from codesign.cli._app import RefusedError, app
 
 # Commands are listed in this order.
 # isort: off
-from codesign.cli import evaluation, mapping, experiments, nas, devices, catalog  # noqa: F401
+from codesign.cli import evaluation, accuracy, mapping, experiments, nas, devices, catalog  # noqa: F401
 
 # isort: on
 

@@ -20,7 +20,7 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]
 #: Points of a sweep.
 MOST_POINTS = 10_000
 #: A time between a second and a century.
-Duration = Annotated[float, measured("time in seconds", 1.0, 3.2e9)]
+Duration = Annotated[float, measured("time since programming in seconds", 1.0, 3.2e9)]
 
 
 def _one_or_more(value: object) -> object:

@@ -39,8 +39,9 @@ def summary_table(result: Evaluation) -> Table:
     table.add_column("bottleneck")
     for cost in result.results:
         if cost.problems:
-            many = "entries are missing" if isinstance(cost, MeasuredCost) else "layers cannot run"
-            said = f"{len(cost.problems)} {many}" if cost.layers else "has no figure"
+            said = f"{len(cost.refused)} layers cannot run"
+            if isinstance(cost, MeasuredCost):
+                said = f"{len(cost.problems)} entries are missing" if cost.layers else "has no figure"
             table.add_row(cost.hardware, *["-"] * 6, _area(cost.area_mm2), said)
             continue
         energy, latency, edp = cost.energy_pj, cost.latency_s, cost.edp_js

@@ -280,3 +280,36 @@ def test_without_torch_the_message_says_what_to_install():
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert "ImportError: analog networks need PyTorch: pip install 'codesign[torch]'" in done.stderr
+
+
+class _WithBuffer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("running", torch.tensor([1.0, float("inf")]))
+
+
+def _with_nan_bias():
+    model = _network()
+    with torch.no_grad():
+        model[3].bias[2] = float("nan")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_with_nan_bias, r"^3: bias must be finite \(got nan at \[2\]\)"),
+        (lambda: nn.Sequential(nn.LazyLinear(4)), "^0: LazyLinear has no weights yet: run the network"),
+        (lambda: nn.Sequential(nn.ReLU(), nn.LazyBatchNorm2d()), "^1: LazyBatchNorm2d has no weights yet"),
+        (lambda: nn.Sequential(_WithBuffer()), r"^0: running must be finite \(got inf at \[1\]\)"),
+        (lambda: nn.Sequential(torch.jit.script(nn.Linear(2, 2))), "^0: .* cannot be converted: scripted modules"),
+        (lambda: nn.Linear(2, 2, device="meta"), "^the network: weight must have values .it is on the meta device"),
+        (lambda: nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64)), "^0: weights must be real numbers"),
+        (lambda: nn.Sequential(nn.Linear(0, 2)), "^0: weights must be"),
+        (lambda: 3, "the network must be a torch module .got int"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated", "ignore:Initializing zero-element tensors")
+def test_odd_modules_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        to_analog(make(), PhaseChange())

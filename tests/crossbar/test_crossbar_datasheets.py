@@ -291,3 +291,42 @@ def test_problems_name_the_place() -> None:
     document = parse(SHEET.replace("bits: 6, columns", "bits: 30, columns"), "mine.yaml")
     with pytest.raises(DocumentError, match=r"mine.yaml:16:\d+: adc.bits: must be <= 24 \(got 30\)"):
         datasheet.load(document)
+
+
+def test_numbers_that_are_none_are_called_so() -> None:
+    text = SHEET.replace("columns: 4}", "columns: 4, factor: .nan}").replace("adc:", "area_factor: .nan\nadc:")
+    with pytest.raises(DocumentError) as error:
+        catalog.from_text(text)
+    assert [problem.partition(": ")[2] for problem in error.value.problems] == [
+        "adc.factor: must be a number (got nan)",
+        "area_factor: must be a number (got nan)",
+    ]
+
+
+@pytest.mark.parametrize("rate", ["1 GS/s", "1 GHz", "1e9"])
+def test_rates_are_samples_per_second(rate: str) -> None:
+    found = crossbar(SHEET.replace("model: sram_aimc, bits: 6", f"model: survey, bits: 6, rate: {rate}"))
+    assert found.converter == Survey(1e9)
+
+
+def test_converters_beyond_the_survey_are_refused() -> None:
+    text = SHEET.replace("model: sram_aimc, bits: 6", "model: survey, bits: 8, rate: 1e12")
+    with pytest.raises(DocumentError, match=r"adc: 8 bits at 1e\+06 MS/s would take 1.86e\+04 pJ, far beyond"):
+        catalog.from_text(text)
+    fine = crossbar(SHEET.replace("model: sram_aimc, bits: 6", "model: survey, bits: 6, rate: 1 GHz"))
+    assert [name for name, _ in replace(fine, adc_bits=24).problems] == ["converter"]
+
+
+def test_arrays_are_written_one_per_buffer() -> None:
+    assert crossbar().write_arrays == 4
+    assert crossbar(SHEET.replace("replicates: true}", "replicates: true, write_arrays: 3}")).write_arrays == 3
+    lone = SHEET.replace("buffer: {capacity: 4 kB, width: 64 bit, arrays: 4, bandwidth: 8 GB/s}\n", "")
+    assert crossbar(lone).write_arrays == 1
+
+
+def test_layers_that_fail_alike_share_a_line() -> None:
+    cost = on_crossbar(load("vit_b_16"), named("isaac_like"), {})
+    assert len(cost.refused) == 24
+    (problem,) = cost.problems
+    assert problem.startswith("encoder.layers.encoder_layer_0.self_attention.scores, ")
+    assert "and 22 more: operator: batched_matmul multiplies two activations" in problem

@@ -285,3 +285,9 @@ def test_the_table_can_be_measured_again():
     assert again["accuracy"] == pytest.approx(entry["accuracy"], abs=0.6)
     difference = np.abs(np.array(again["loss"]) - entry["loss"])
     assert difference[2:, 2:].max() < 1.0
+
+
+@pytest.mark.parametrize("flags", [{"depthwise": None}, {"depthwise": 1}, {"depthwise": True, "fine_tuned": "no"}])
+def test_flags_are_true_or_false(flags):
+    with pytest.raises(ValueError, match="must be True or False"):
+        accuracy_penalty([Bits(4, 4)], **flags)

@@ -237,7 +237,8 @@ def test_a_dead_cell_has_a_reason_and_no_number():
     assert results["zen"].reason == "features do not depend on the input" and results["zen"].mean is None
     assert results["jacob_cov"].reason == "the output does not depend on the input"
     assert results["naswot_every"].reason == "two images switch the same units on"
-    assert results["synflow"].values and results["snip"].reason is None  # of the classifier's weights
+    assert results["synflow"].mean is None
+    assert results["snip"].reason is None  # of the classifier's weights
     assert all(math.isfinite(value) for result in results.values() for value in result.values)
 
 
@@ -325,3 +326,23 @@ def test_data_is_noise_of_the_networks_shape():
     assert data.inputs[0].shape == data.noise[0].shape == (50, 2, 6, 6)
     assert set(data.labels.tolist()) == set(range(5))
     assert abs(float(data.inputs[0].std()) - 1) < 0.05
+
+
+def test_synflow_has_no_answer_where_nothing_flows():
+    dead = nas_bench_201.network(_DEAD)
+    b = Builder("cut")
+    x = b.linear(b.flatten(b.global_pool(b.conv(b.input(2, 6, 6), "c", K=3, kernel=3), "pool")), "fc", K=5)
+    b.softmax(x, "softmax")
+    for network in (dead, b.network):
+        for name, found in score(network, ["synflow", "synflow_log", "synflow_bn", "synflow_bn_log"], batch=2).items():
+            assert found.mean is None, name
+            assert found.reason in (
+                "the sum of outputs depends on no weight: no path from the input, or a softmax",
+                "the output depends on no weight",
+            )
+
+
+def test_scores_of_a_single_image_are_numbers_or_have_a_reason():
+    found = score(_net(), SCORES, batch=1)
+    assert found["jacob_cov"].reason == "correlations need at least two images"
+    assert all((each.mean is None) == (each.reason is not None) for each in found.values())

@@ -24,11 +24,12 @@ class Readout:
 
 @dataclass(frozen=True)
 class Conversion:
-    """One conversion of one column: the input bits that it has summed up, its energy and its time."""
+    """One conversion of one column: the input bits that it has summed up, its energy, its time, its resolution."""
 
     input_bits: int
     energy_pj: float
     time_s: float
+    bits: int
 
 
 class Converter(Protocol):
@@ -54,4 +55,4 @@ def every_cycle(readout: Readout, energy_pj: float, time_s: float) -> tuple[Conv
     """A conversion for every cycle of an input."""
     full, rest = divmod(readout.input_bits, readout.bits_per_cycle)
     parts = [readout.bits_per_cycle] * full + ([rest] if rest else [])
-    return tuple(Conversion(bits, energy_pj, time_s) for bits in parts)
+    return tuple(Conversion(bits, energy_pj, time_s, readout.bits) for bits in parts)

@@ -47,7 +47,7 @@ class Integrating:
             integrations, steps = 2**input_bits - 1, max(left, 0)
             energy = input_bits * self.sample[0] + integrations * self.integrate[0] + steps * (self.step[0] + add_pj)
             time = self.sample[1] + integrations * self.integrate[1] + steps * self.step[1]
-            found.append(Conversion(input_bits, energy, time))
+            found.append(Conversion(input_bits, energy, time, steps))
             left -= input_bits
         return tuple(found)
 

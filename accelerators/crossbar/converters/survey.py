@@ -11,6 +11,8 @@ from accelerators.crossbar.converters._base import Conversion, Readout, every_cy
 #: Energy figure of merit in dB: constant below the corner, falling with the rate above.
 _BEST_FOM_DB = 180.14
 _FALLING_FOM_DB = (302.739, 6.46079)
+#: A converter of a square centimetre: the area is an exponential of the energy, and nonsense long before it overflows.
+_MOST_LOG_UM2 = math.log(1e8)
 
 
 @dataclass(frozen=True)
@@ -49,5 +51,15 @@ class Survey:
 
     def area_mm2(self, readout: Readout) -> float:
         """See :class:`Converter`."""
-        log_um2 = 4.8506 + 0.06666 * math.log(self.rate_hz) + 0.79732 * math.log(readout.node_nm)
-        return math.exp(log_um2 - 0.13437 * readout.bits + 0.42366 * self._energy_pj(readout.bits)) * 1e-6
+        return math.exp(self._log_um2(readout.bits, readout.node_nm)) * 1e-6
+
+    def beyond(self, bits: int, node_nm: float) -> str | None:
+        """Why the survey says nothing of so many bits at this rate, if it does not."""
+        if self._log_um2(bits, node_nm) <= _MOST_LOG_UM2:
+            return None
+        energy = self._energy_pj(bits)
+        return f"{bits} bits at {self.rate_hz / 1e6:g} MS/s would take {energy:.3g} pJ, far beyond the survey"
+
+    def _log_um2(self, bits: int, node_nm: float) -> float:
+        shape = 4.8506 + 0.06666 * math.log(self.rate_hz) + 0.79732 * math.log(node_nm)
+        return shape - 0.13437 * bits + 0.42366 * self._energy_pj(bits)

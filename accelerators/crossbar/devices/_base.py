@@ -32,6 +32,10 @@ class Device(Protocol):
     def g_max_usiemens(self) -> float:
         """The conductance that stands for the largest weight."""
 
+    @property
+    def known_until_s(self) -> float:
+        """The last time after programming for which there is a model; may be infinite."""
+
     def program(self, target_usiemens: ArrayLike, random: np.random.Generator) -> State:
         """Devices that were programmed to the targets; ValueError for a target outside 0..``g_max_usiemens``."""
 
@@ -49,6 +53,17 @@ def checked_target(target_usiemens: ArrayLike, g_max_usiemens: float) -> Floats:
     if bad.any():
         raise ValueError(f"target conductance must be in 0..{g_max_usiemens:g} uS (got {target[bad].flat[0]:g})")
     return target
+
+
+def checked_weights(weights: ArrayLike) -> Floats:
+    """Weights as [G, K, C]; ValueError for other shapes than that or [K, C], and for a weight that is no number."""
+    given = np.asarray(weights, np.float64)
+    if given.ndim not in (2, 3) or not given.size:
+        raise ValueError(f"weights must be [outputs, inputs] or [groups, outputs, inputs] (got shape {given.shape})")
+    if not np.isfinite(given).all():
+        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(given))[0])
+        raise ValueError(f"weights must be finite (got {given[bad]} at {list(bad)})")
+    return given if given.ndim == 3 else given[None]
 
 
 def checked_time(time_s: float) -> float:

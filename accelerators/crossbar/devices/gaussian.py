@@ -40,6 +40,11 @@ class Gaussian:
         if not math.isfinite(self.drift_mean):
             raise ValueError(f"drift_mean must be a number (got {self.drift_mean!r})")
 
+    @property
+    def known_until_s(self) -> float:
+        """See :class:`Device`: power laws have no end."""
+        return math.inf
+
     def program(self, target_usiemens: ArrayLike, random: np.random.Generator) -> State:
         """See :class:`Device`."""
         target = checked_target(target_usiemens, self.g_max_usiemens)

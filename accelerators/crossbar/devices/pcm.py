@@ -98,6 +98,11 @@ class PhaseChange:
         if not self.programming_sigma_usiemens:
             raise ValueError("programming_sigma_usiemens must have a coefficient (got none)")
 
+    @property
+    def known_until_s(self) -> float:
+        """See :class:`Device`: power laws have no end."""
+        return math.inf
+
     def programming_sigma(self, target_usiemens: Floats) -> Floats:
         """Standard deviation of programming before the cut-off at 0, in uS."""
         sigma = polynomial(target_usiemens / self.g_max_usiemens, self.programming_sigma_usiemens)

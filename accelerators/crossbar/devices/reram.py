@@ -51,11 +51,16 @@ class ReRam:
         if not times or times != sorted(set(times)) or times[0] <= 0:
             raise ValueError(f"deviations must be given for increasing times > 0 s (got {times})")
 
+    @property
+    def known_until_s(self) -> float:
+        """See :class:`Device`."""
+        return self.deviations[-1][0]
+
     def sigma(self, target_usiemens: Floats, time_s: float) -> Floats:
         """Standard deviation from the target before the cut-off at 0, in uS; ValueError beyond the last time."""
         time = checked_time(time_s)
         times = [known for known, _ in self.deviations]
-        if time > times[-1]:
+        if time > self.known_until_s:
             raise ValueError(
                 f"time after programming must be at most {times[-1]:g} s: nothing is known beyond (got {time:g})"
             )

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from accelerators.crossbar.devices._base import Device, Floats, State
+from accelerators.crossbar.devices._base import Device, Floats, State, checked_weights
 from accelerators.crossbar.devices.converters import Converters
 
 #: Mean magnitudes of read-outs below this count as this much (aihwkit), in units of the largest weight.
@@ -62,15 +62,7 @@ class AnalogMatrix:
     def __init__(
         self, weights: ArrayLike, device: Device, converters: Converters | None = None, tile: Tile | None = None
     ):
-        given = np.asarray(weights, np.float64)
-        if given.ndim not in (2, 3) or not given.size:
-            raise ValueError(
-                f"weights must be [outputs, inputs] or [groups, outputs, inputs] (got shape {given.shape})"
-            )
-        if not np.isfinite(given).all():
-            bad = tuple(int(i) for i in np.argwhere(~np.isfinite(given))[0])
-            raise ValueError(f"weights must be finite (got {given[bad]} at {list(bad)})")
-        self.weights: Floats = given if given.ndim == 3 else given[None]
+        self.weights: Floats = checked_weights(weights)
         self.device, self.converters, self.tile = device, converters or Converters(), tile or Tile()
         #: First input of each tile row, first output of each tile column.
         self.row_starts: NDArray[np.int64] = np.arange(0, self.weights.shape[2], self.tile.rows)

@@ -58,11 +58,15 @@ def accuracy_penalty(bits: Sequence[Bits], *, depthwise: bool, fine_tuned: bool 
     bits never lose more. The deviation is the root mean square error for networks left out of the table, with layers of
     equal and of different bits, where the estimate was about as large.
 
-    Raises BitsOutOfRangeError for bits that were not measured: 2..16, fine-tuned 2..8. ValueError for no layers.
+    Raises BitsOutOfRangeError for bits that were not measured: 2..16, fine-tuned 2..8. ValueError for no layers, and
+    for flags that are neither True nor False.
     """
+    for name, flag in (("depthwise", depthwise), ("fine_tuned", fine_tuned)):
+        if not isinstance(flag, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False (got {flag!r})")
     if not bits:
         raise ValueError("bits must be given for at least one layer (got none)")
-    table = _table(depthwise, fine_tuned)
+    table = _table(bool(depthwise), bool(fine_tuned))
     low, high = table.widths[0], table.widths[-1]
     for i, layer in enumerate(bits):
         for what, value in layer._asdict().items():

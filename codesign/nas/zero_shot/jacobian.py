@@ -21,9 +21,11 @@ class JacobianCovariance:
     """
 
     def __call__(self, module: NetworkModule, data: Data) -> float:
-        """The score; NoScoreError where a gradient is constant, or the input is indices."""
+        """The score; NoScoreError where a gradient is constant, for one image, or if the input is indices."""
         if not all(x.is_floating_point() for x in data.inputs):
             raise NoScoreError("the inputs are indices, which have no gradient")
+        if len(data.labels) < 2:
+            raise NoScoreError("correlations need at least two images")
         images = [x.clone().requires_grad_() for x in data.inputs]
         with preserved(module):
             total = logits(module, tuple(images)).sum()

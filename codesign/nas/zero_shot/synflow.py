@@ -11,6 +11,9 @@ from torch import nn
 from codesign.nas.zero_shot._base import Data, NoScoreError, gradients, logits, preserved
 from codesign.networks.torch_module import NetworkModule, weighted_layers
 
+#: Of the sum of outputs: a score below is what rounding leaves of 0.
+_LEAST = 1e-9
+
 
 @dataclass(frozen=True)
 class SynFlow:
@@ -25,7 +28,11 @@ class SynFlow:
     log: bool = False
 
     def __call__(self, module: NetworkModule, data: Data) -> float:
-        """The score; NoScoreError where it overflows, is 0 with ``log``, or the input is indices."""
+        """The score; NoScoreError where it overflows, the input is indices, or the output does not depend on weights.
+
+        Networks without a path from the input to the output are of the last kind, and those that end in a softmax,
+        whose outputs always add up to 1.
+        """
         if not all(x.is_floating_point() for x in data.inputs):
             raise NoScoreError("the inputs are indices, not ones")
         hooks = []
@@ -43,7 +50,8 @@ class SynFlow:
                 ones = tuple(torch.ones_like(x[:1], dtype=torch.float64) for x in data.inputs)
                 # Statistics of one image are no use; the normalisation's output is not looked at.
                 module.train(training and self.batch_norm)
-                found = gradients(logits(module, ones).sum(), weights)
+                total = logits(module, ones).sum()
+                found = gradients(total, weights)
                 score = sum(float((w.detach() * g).abs().sum()) for w, g in zip(weights, found, strict=True))
         finally:
             module.train(training)
@@ -51,8 +59,6 @@ class SynFlow:
                 hook.remove()
         if not math.isfinite(score):
             raise NoScoreError("overflows double precision")
-        if not self.log:
-            return score
-        if score <= 0:
-            raise NoScoreError("no path from the input to the output")
-        return math.log(score)
+        if score <= _LEAST * abs(float(total.detach())):
+            raise NoScoreError("the sum of outputs depends on no weight: no path from the input, or a softmax")
+        return math.log(score) if self.log else score
