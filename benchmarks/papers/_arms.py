@@ -22,8 +22,8 @@ from accelerators.spatial.model import evaluate_packed
 from accelerators.spatial.streaming import stream
 from benchmarks.papers._fixed import Description, FixedDataflow
 from codesign import networks
-from codesign.experiments.search import Search
 from codesign.experiments.experiment import Experiment
+from codesign.experiments.search import Search
 from codesign.networks import Network
 from codesign.search.space import Design
 from mappers import MapResult, Objective, map_operator
