@@ -79,6 +79,7 @@ class RuntimeSheet(StrictModel):
     source: str = ""
     dispatch: Annotated[Duration, Field(description="time to start the simplest operator")] = 0.0
     dispatches: Annotated[dict[Class, Multiple], Field(description="times that, by class")] = {}
+    channel_dispatches: Annotated[Multiple, Field(description="times that, per channel of a batch normalisation")] = 0.0
     asynchronous: bool = False
     efficiency: dict[Class, Part] = {}
     scalar: Annotated[list[Class], Field(description="classes without vectors")] = []
@@ -166,10 +167,13 @@ def load(document: Document) -> Processor:
 
 
 def _runtime_of(sheet: RuntimeUseSheet) -> Runtime:
-    given: Mapping[str, Any] = {key: getattr(sheet, key) for key in sheet.model_fields_set if key != "like"}
+    given: dict[str, Any] = {key: getattr(sheet, key) for key in sheet.model_fields_set if key != "like"}
     if sheet.like is not None:
         known = _known_runtime(sheet.like)
-        given = {**{key: getattr(known, key) for key in known.model_fields_set}, **given}
+        for key in known.model_fields_set:
+            value = getattr(known, key)
+            # Of figures by class the others stay.
+            given[key] = {**value, **given.get(key, {})} if isinstance(value, dict) else given.get(key, value)
     values = {key: value for key, value in given.items() if key not in ("description", "dispatch", "scalar")}
     if "dispatch" in given:
         values["dispatch_s"] = given["dispatch"]

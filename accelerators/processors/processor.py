@@ -40,8 +40,9 @@ class Runtime:
     """The software that runs networks on a processor.
 
     ``dispatch_s`` is what the host takes to start the simplest operator, ``dispatches`` how many times that it is for a
-    class (1 if absent). An ``asynchronous`` runtime starts operators while earlier ones run. ``efficiency`` is the part
-    of the peak that a class reaches with all lanes and cores filled. ``scalar`` classes use no vectors:
+    class (1 if absent), and ``channel_dispatches`` how many times for every channel of a batch normalisation that
+    is started by itself, where its kernel makes a view of each. With an ``asynchronous`` runtime an operator runs while the next one is
+    started. ``efficiency`` is the part of the peak that a class reaches with all lanes and cores filled. ``scalar`` classes use no vectors:
     ``scalar_cycles`` per operation. ``grain`` is the number of elements per core below which an elementwise operator
     or a pooling gets no further core, ``threads`` the cores that are used at most; without ``divides_pixels`` cores
     share the channels and images of a convolution only. ``folds_batch_norm`` and ``fuses_elementwise`` say what is
@@ -52,6 +53,7 @@ class Runtime:
     name: str
     dispatch_s: float = 0.0
     dispatches: Mapping[Class, float] = field(default_factory=dict)
+    channel_dispatches: float = 0.0
     asynchronous: bool = False
     efficiency: Mapping[Class, float] = field(default_factory=dict)
     scalar: frozenset[Class] = frozenset()

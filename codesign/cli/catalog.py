@@ -177,7 +177,7 @@ def _show_processor(console: Console, processor: Processor) -> None:
     console.print(table)
     runtime = processor.runtime
     said = [
-        f"starts an operator in {si(runtime.dispatch_s)}s" + (", ahead of time" if runtime.asynchronous else ""),
+        f"starts an operator in {si(runtime.dispatch_s)}s" + (", while the device works" if runtime.asynchronous else ""),
         f"batch normalisation {'folded' if runtime.folds_batch_norm else 'by itself'}",
         f"elementwise operators {'fused' if runtime.fuses_elementwise else 'by themselves'}",
         f"unreachable operators {'dropped' if runtime.drops_unreachable else 'executed'}",
