@@ -8,6 +8,7 @@ are refused.
 from __future__ import annotations
 
 import io
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -216,6 +217,9 @@ def _rule(details: ErrorDetails, model: type[pydantic.BaseModel]) -> str:
     """One sentence of the form ``rule (got value)`` for a pydantic error."""
     kind, context, value = details["type"], details.get("ctx", {}), details["input"]
     got = f" (got {_short(value)})"
+    if kind.startswith(("greater_than", "less_than")) and math.isnan(value):
+        # It breaks any bound: which one says nothing.
+        return f"must be finite{got}"
     match kind:
         case "missing":
             return "is required"

@@ -19,7 +19,6 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,7 +35,8 @@ _RUNTIMES = Path(__file__).parent / "runtimes"
 BytesPerSecond = Annotated[float, measured("rate in bytes per second", 1.0, 1e18)]
 Operations = Annotated[float, measured("rate in operations per second", 1.0, 1e21)]
 Duration = Annotated[float, measured("time in seconds", 0, 1e3)]
-Part = Annotated[float, Field(gt=0, le=1)]
+Part = Annotated[float, Field(ge=1e-9, le=1)]
+Cycles = Annotated[float, Field(ge=1e-4, le=1e6)]
 Multiple = Annotated[float, Field(ge=0, le=1e6)]
 
 
@@ -45,7 +45,7 @@ class ArithmeticSheet(StrictModel):
 
     peak: Annotated[Operations, Field(description="of the whole processor; a multiply-accumulate is two operations")]
     lanes: Annotated[int, Field(ge=1, le=65536, description="operations that a core does side by side")] = 1
-    cycles: Annotated[float, Field(gt=0, le=1e4, description="per operation and lane")] = 1.0
+    cycles: Annotated[Cycles, Field(description="per operation and lane")] = 1.0
 
 
 class CacheSheet(StrictModel):
@@ -83,7 +83,7 @@ class RuntimeSheet(StrictModel):
     asynchronous: bool = False
     efficiency: dict[Class, Part] = {}
     scalar: Annotated[list[Class], Field(description="classes without vectors")] = []
-    scalar_cycles: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    scalar_cycles: Cycles = 1.0
     grain: Annotated[int, Field(ge=1, le=10**9, description="elements for which one core is enough")] = 1
     threads: Annotated[int | None, Field(ge=1, description="cores that are used at most")] = None
     divides_pixels: Annotated[bool, Field(description="cores share the pixels of an image, not only channels")] = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 #: What operators are to a runtime. Everything with MACs is a convolution, a depthwise one, or a matrix product.
@@ -40,14 +40,15 @@ class Runtime:
     """The software that runs networks on a processor.
 
     ``dispatch_s`` is what the host takes to start the simplest operator, ``dispatches`` how many times that it is for a
-    class (1 if absent), and ``channel_dispatches`` how many times for every channel of a batch normalisation that
-    is started by itself, where its kernel makes a view of each. With an ``asynchronous`` runtime an operator runs while the next one is
-    started. ``efficiency`` is the part of the peak that a class reaches with all lanes and cores filled. ``scalar`` classes use no vectors:
-    ``scalar_cycles`` per operation. ``grain`` is the number of elements per core below which an elementwise operator
-    or a pooling gets no further core, ``threads`` the cores that are used at most; without ``divides_pixels`` cores
-    share the channels and images of a convolution only. ``folds_batch_norm`` and ``fuses_elementwise`` say what is
-    merged into the operator before it, ``drops_unreachable`` and ``folds_zero_inputs`` what becomes of dead operators,
-    and ``merges_duplicates`` whether operators that compute the same are run once.
+    class (1 if absent), and ``channel_dispatches`` how many times for every channel of a batch normalisation that is
+    started by itself, where its kernel makes a view of each. An ``asynchronous`` runtime starts an operator while the
+    device works on it. ``efficiency`` is the part of the peak that a class reaches with all lanes and cores filled.
+    ``scalar`` classes use no vectors: ``scalar_cycles`` per operation. ``grain`` is the number of elements per core
+    below which an elementwise operator or a pooling gets no further core, ``threads`` the cores that are used at most;
+    without ``divides_pixels`` cores share the channels and images of a convolution only. ``folds_batch_norm`` and
+    ``fuses_elementwise`` say what is merged into the operator before it, ``drops_unreachable`` and
+    ``folds_zero_inputs`` what becomes of dead operators, and ``merges_duplicates`` whether operators that compute the
+    same are run once.
     """
 
     name: str
@@ -93,6 +94,17 @@ class Processor:
     description: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
+
+    def running(self, number_type: str) -> Processor:
+        """This processor with networks in another of its number types; raises ValueError for one it does not have."""
+        chosen = next((each for each in self.arithmetic if each.type == number_type), None)
+        if chosen is None:
+            known = ", ".join(each.type for each in self.arithmetic)
+            raise ValueError(f"has no peak for {number_type!r} (its datasheet has {known})")
+        # Tiles that were not given are as wide as a vector.
+        tiles = ((chosen.lanes, 1),) if self.tiles == ((self.type.lanes, 1),) else self.tiles
+        others = tuple(each for each in self.arithmetic if each is not chosen)
+        return replace(self, arithmetic=(chosen, *others), tiles=tiles)
 
     @property
     def type(self) -> Arithmetic:

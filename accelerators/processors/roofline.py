@@ -240,7 +240,7 @@ def run(processor: Processor, steps: Sequence[Step]) -> list[Cost]:
                 macs=macs,
                 padded_macs=macs,
                 utilisation=macs / (peak_macs_per_s * latency_s) if latency_s else 0.0,
-                bottleneck=limit if busy_s > latency_s - busy_s else "start of operators",
+                bottleneck=limit if busy_s > start_s else "start of operators",
                 energy_breakdown_pj={"idle power": idle_pj, "load power": active_pj},
             )
         )

@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from accelerators import catalog
 from accelerators.operators import Operator
 from accelerators.processors.processor import CLASSES, Processor
+from accelerators.processors.roofline import operations
 from codesign.files import read_arrays
 from codesign.networks import Network
 from codesign.predictors.features import SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
@@ -40,6 +41,8 @@ UNITS = ("ms", "mJ")
 _MARGIN = 0.1
 #: Measurements that are more standard deviations off than this, if left out, are outliers.
 _MOST_SIGMAS = 4.5
+#: The same in times per operation, before anything is learnt: a factor, and median deviations.
+_MOST_FACTOR, _MOST_DEVIATIONS = 100.0, 10.0
 #: Measurements with which ways to look at networks are compared: more make the choice no better, and take long.
 _MOST_TRIED = 100
 #: Counts are used where there are at most so many different operators per measurement.
@@ -122,6 +125,14 @@ class Predictor:
             )
         if np.ptp(values) == 0:
             raise ValueError(f"measurements must differ (got {len(values)} times {values[0]:g})")
+        wild = _impossible(counts, values)
+        if wild.any():
+            # A single one of them would leave the process nothing to see of the rest.
+            kept = np.nonzero(~wild)[0].tolist()
+            rest = None if references is None else np.asarray(references, np.float64)[kept]
+            self.fit_counts([counts[i] for i in kept], values[kept], rest)
+            self.outliers = tuple(sorted((*np.nonzero(wild)[0].tolist(), *(kept[i] for i in self.outliers))))
+            return self
         self._vocabulary = Vocabulary.of(counts)
         best, seen = None, set()
         # Spread over what was measured, the least and the most included.
@@ -266,6 +277,22 @@ class Predictor:
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}: is no predictor: {error}") from None
         return found
+
+
+def _impossible(counts: Sequence[_Counts], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,) measurements that no device makes of such networks: their time per operation is far from all others'.
+
+    Far is more than a factor of 100 from the median, and of ten median deviations. At most a quarter is: more is a
+    property of the networks.
+    """
+    view = next(iter(VIEWS))
+    # A network without arithmetic takes the time of its operators.
+    work = [sum(n * (1 + operations(operator)) for operator, n in each[view].items()) for each in counts]
+    rates = np.log(values) - np.log(np.maximum(1.0, work))
+    off = np.abs(rates - np.median(rates))
+    wild = off > max(math.log(_MOST_FACTOR), _MOST_DEVIATIONS * float(np.median(off)))
+    enough = len(values) - np.count_nonzero(wild) >= max(LEAST_MEASUREMENTS, 0.75 * len(values))
+    return wild & enough
 
 
 def _estimator(reference: str, unit: str) -> Callable[[Network], float]:
