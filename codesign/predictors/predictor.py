@@ -3,9 +3,10 @@
 Time is mostly a sum over operators, so the process has a linear part, and a smooth part for what is no sum (operators
 that run side by side or find their inputs in a cache). What a device makes of dead operators is not known: a process
 for each view of the networks (see :mod:`codesign.predictors.features`), and for sums over classes instead of counts
-where there are many different operators, and the one with the highest marginal likelihood is taken. Each measurement is
-left out in turn (Sundararajan and Keerthi, Neural Computation 2001): what the others find impossible is an outlier, as
-phones give, and is not learnt from; how far off the rest are calibrates the uncertainty.
+where there are many different operators. Each measurement is left out in turn (Sundararajan and Keerthi, Neural
+Computation 2001): the process that finds those most probable is taken, or with few measurements the one with the
+highest marginal likelihood; what the others find impossible is an outlier, as phones give, and is not learnt from; how
+far off the rest are calibrates the uncertainty.
 
 With a *reference*, the roofline of a processor or a predictor for another device, what it says of a network is one more
 feature, or the only one. With few measurements of a large space that is worth more than the rest.
@@ -45,6 +46,8 @@ _MOST_SIGMAS = 4.5
 _MOST_FACTOR, _MOST_DEVIATIONS = 100.0, 10.0
 #: Measurements with which ways to look at networks are compared: more make the choice no better, and take long.
 _MOST_TRIED = 100
+#: Measurements that say by being left out which way is best; with fewer, by chance too often.
+_ENOUGH_TO_LEAVE_OUT = 50
 #: Counts are used where there are at most so many different operators per measurement.
 _MOST_OPERATORS = 3
 _Counts = dict[str, Counter[Operator]]
@@ -146,7 +149,7 @@ class Predictor:
             if not np.ptp(matrix[tried], axis=0).any():
                 continue
             model = Process(matrix[tried], values[tried])
-            if best is None or model.evidence > best[1].evidence:
+            if best is None or model.credibility() > best[1].credibility():
                 best = form, model
         if best is None:
             raise ValueError("the networks that were measured must differ: they have the same operators")
@@ -357,7 +360,6 @@ class Process:
             # A bound that is reached is a result, such as no noise at all.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._model.fit(self._scaled(x), (y - self._middle) / self._spread)
-        self.evidence = float(self._model.log_marginal_likelihood_value_)
         # Parameters that suit the measurements too well promise too much; that they promise too little is not believed.
         self._factor = max(1.0, float(np.sqrt(np.mean(self.left_out() ** 2)))) if factor is None else factor
 
@@ -379,6 +381,17 @@ class Process:
         """Errors of measurements that are left out, each over what the process expects of it, (n,)."""
         errors, std = self._leave_out()
         return errors / std
+
+    def credibility(self) -> float:
+        """Log probability of the measurements, each predicted by the others (Rasmussen and Williams, 5.10 and 5.11).
+
+        The marginal likelihood, which is taken instead where measurements are few, prefers few features to many that
+        predict better. Outliers count no more than the least that are told from the rest.
+        """
+        if len(self._y) < _ENOUGH_TO_LEAVE_OUT:
+            return float(self._model.log_marginal_likelihood_value_)
+        errors, std = self._leave_out()
+        return float(-np.sum(np.minimum((errors / std) ** 2, _MOST_SIGMAS**2) / 2 + np.log(std)))
 
     def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation (n,) for features (n, f)."""
