@@ -72,9 +72,11 @@ def list_things(
         for column in ("name", "networks", "options", "description"):
             table.add_column(column, justify="right" if column == "networks" else "left")
         for name, space in SPACES.items():
-            takes = ", ".join(f"{p.name}={p.default}" for p in inspect.signature(space).parameters.values())
-            size = space().size
-            count = f"{size:,}" if size < _EXACT else f"{Decimal(size):.3g}"
+            parameters = inspect.signature(space).parameters.values()
+            needs = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+            takes = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in parameters)
+            size = None if needs else space().size
+            count = "" if size is None else f"{size:,}" if size < _EXACT else f"{Decimal(size):.3g}"
             said = (inspect.getdoc(space) or "").partition(";")[0].splitlines()[0]
             table.add_row(name, count, takes, re.sub(r":data:`~[\w.]*?(\w+)`|``", r"\1", said).rstrip("."))
     elif what == "mappers":

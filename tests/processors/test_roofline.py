@@ -360,8 +360,8 @@ def test_results_of_processors_are_written(tmp_path: Path) -> None:
 def test_what_needs_mappings_refuses_processors(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match=r"raspberry_pi_4: must be a spatial accelerator \(got a processor\)"):
         catalog.load_spatial("raspberry_pi_4")
-    text = "name: a\nnetworks: ds_cnn\nhardware: {accelerators: [raspberry_pi_4]}\n"
-    with pytest.raises(DocumentError, match="must be a spatial accelerator"):
+    text = "name: a\nnetworks: ds_cnn\nhardware: {space: naas, budget: {like: raspberry_pi_4}}\n"
+    with pytest.raises(DocumentError, match="must be an accelerator or a crossbar"):
         Experiment.parse(text, tmp_path / "experiment.yaml")
 
 
