@@ -202,7 +202,7 @@ def _network(place: str, arrays: dict[str, NDArray[Any]]) -> Network:
             found = spaces.load(space, **options)
             return found.network(found.parse(encoding))
         return networks.load(space, **options)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise NetworkError(f"{place}: network: {error}") from None
 
 

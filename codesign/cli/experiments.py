@@ -87,7 +87,7 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of
     from codesign.reports.html import BEST, write_report
 
     try:
-        path = write_report(folder)
+        path = write_report(folder, lambda sentence: console_of().print(sentence, highlight=False, markup=False))
     except (LedgerError, ValueError) as error:
         raise RefusedError(str(error)) from None
     except OSError as error:

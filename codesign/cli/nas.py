@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codesign.cli._app import RefusedError, app, console_of, hardware_of, progress, values_of, write
+from codesign.cli._app import (
+    RefusedError,
+    app,
+    console_of,
+    hardware_of,
+    progress,
+    require_writable_file,
+    values_of,
+    write,
+)
 
 if TYPE_CHECKING:
     from codesign.experiments.experiment import Point
@@ -38,7 +48,14 @@ def nas(
     """
     from codesign.experiments.experiment import Experiment
 
-    points = Experiment.load(file).points
+    outputs = [path for path in (csv, json_file) if path is not None]
+    experiment = Experiment.load(file)
+    read = {file.resolve(), *(Path(name).resolve() for name in experiment.files)}
+    for path in outputs:
+        if path.resolve() in read or outputs.count(path) > 1:
+            raise RefusedError(f"{path}: would be written over what is read, or written twice")
+        require_writable_file(path)
+    points = experiment.points
     for point in points:
         if point.nas is None:
             raise RefusedError(f"{file}: nas is required: which networks are searched")
@@ -51,15 +68,18 @@ def nas(
         write(json_file, json.dumps(found, indent=1))
     if not found:
         raise typer.Exit(1)
+    if csv is None and json_file is None:
+        console_of().print("encodings, for `codesign evaluate` and `score`: --csv FILE", highlight=False)
 
 
 def _fronts(point: Point, rows: int) -> list[dict[str, Any]]:
     """Search on every accelerator of a point, print what was found, and return it."""
     from rich.table import Table
 
-    from codesign.experiments.network_search import NetworkSearch, NothingRunsError
+    from accelerators.crossbar.crossbar import Crossbar
+    from codesign.experiments.network_search import NetworkSearch, NothingRunsError, goal_value
     from codesign.experiments.task import hardware_of as built
-    from codesign.experiments.task import mapping_settings
+    from codesign.experiments.task import mapping_settings, require_within
 
     assert point.nas is not None
     search = NetworkSearch.of(point.nas)
@@ -69,8 +89,10 @@ def _fronts(point: Point, rows: int) -> list[dict[str, Any]]:
     for name, datasheet in point.fixed.items():
         with progress() as report:
             try:
+                hardware = built(datasheet, name)
+                require_within(hardware, point.settings)
                 shown_as = functools.partial(report, name)
-                judged = search.run(built(datasheet, name), progress=shown_as, **mapping_settings(point.settings))
+                judged = search.run(hardware, progress=shown_as, **mapping_settings(point.settings))
             except NothingRunsError as error:
                 console.print(f"{name}: {error}", markup=False, highlight=False)
                 continue
@@ -83,21 +105,21 @@ def _fronts(point: Point, rows: int) -> list[dict[str, Any]]:
         shown = set(judged.chosen)
         kept = [row for i, row in enumerate(judged.front) if row[3] in shown or i % -(-len(judged.front) // rows) == 0]
         for accuracy, energy_pj, latency_s, code in judged.front:
-            edp_js = energy_pj * 1e-12 * latency_s
+            edp_js = goal_value(energy_pj, latency_s, "edp")
             record = {"hardware": name, **({"point": label} if label else {}), "accuracy": accuracy}
-            record |= {"energy_pj": _known(energy_pj), "latency_s": _known(latency_s), "edp_js": _known(edp_js)}
+            record |= {"energy_pj": energy_pj, "latency_s": latency_s, "edp_js": None if math.isnan(edp_js) else edp_js}
             found.append({**record, "network": search.space.text(code)})
             if (accuracy, energy_pj, latency_s, code) in kept:
                 mark = " (best)" if code in shown else ""
-                figures = (edp_js * 1e6, energy_pj * 1e-9, latency_s * 1e3)
-                texts = ("" if figure != figure else f"{figure:.4g}" for figure in figures)
+                energy, latency = (math.nan if x is None else x for x in (energy_pj, latency_s))
+                figures = (edp_js * 1e6, energy * 1e-9, latency * 1e3)
+                texts = ("" if math.isnan(figure) else f"{figure:.4g}" for figure in figures)
                 table.add_row(f"{accuracy:.4g}", *texts, search.space.describe(code) + mark)
         console.print(table)
+        if isinstance(hardware, Crossbar) and not hardware.is_digital:
+            text = f"accuracies hold for exact computation: what the cells and converters of {name} cost is not in them"
+            console.print(text, markup=False, highlight=False)
     return found
-
-
-def _known(value: float) -> float | None:
-    return value if value == value else None
 
 
 def _csv(records: list[dict[str, Any]]) -> str:

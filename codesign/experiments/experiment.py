@@ -25,7 +25,7 @@ from codesign.devices import Device
 from codesign.experiments.candidates import OBJECTIVES
 from codesign.experiments.joint import JointSpace
 from codesign.experiments.network_search import NetworkSearch, nas_specification
-from codesign.experiments.networks import load_network, member, network_specification, space_of
+from codesign.experiments.networks import files_of, load_network, member, network_specification, space_of
 from codesign.experiments.sheet import BudgetSheet, ExperimentSheet, NasSheet, NetworkSheet, WorkersSheet
 from codesign.experiments.sweeps import variants
 from codesign.nas.strategies import STRATEGIES
@@ -243,21 +243,28 @@ class _Resolver:
             several = ", ".join(name for name, each in STRATEGIES.items() if each.several_objectives)
             rule = f"{nas.strategy} takes one objective; for several levels of accuracy: {several}"
             self.problem(("nas", "strategy"), rule)
-        for name in (nas.space, nas.accuracy.options.get("file")):
-            if isinstance(name, str) and Path(name).suffix:
-                self.note(str(self.folder / name))
+        if nas.mode == "joint" and sheet.hardware.given:
+            self.problem(("nas", "mode"), "joint searches hardware and networks together; here designs are given")
+        if nas.mode == "joint" and len(nas.at_least) > 1:
+            self.problem(("nas", "at_least"), f"a joint search takes one level (got {len(nas.at_least)})")
         self.stop_on_problems()
         found = nas_specification(nas, self.folder, sheet.seed, mapping_objective(sheet.objective))
+        self.note_all(found)
         place: Path_ = ("nas", "space")
         try:
-            space_of(found["space"], found["options"])
+            if space_of(found["space"], found["options"]).size == 1:
+                raise ValueError("a space of one network leaves nothing to search: give it in networks")
             place = ("nas", "accuracy")
             search = NetworkSearch.of(found)
             place = ("nas", "at_least")
+            if search.estimator.kind != "proxied" and any(0 < level < 1 for level in search.levels):
+                raise ValueError(
+                    f"accuracies are in per cent (got {min(level for level in search.levels if level > 0)})"
+                )
             _ = search.start
         except DocumentError as error:
             self.problems += error.problems
-        except (NetworkError, ValueError, ImportError) as error:
+        except (NetworkError, ValueError, ImportError, OSError, TypeError) as error:
             self.problem(place, str(error))
         return found
 
@@ -268,7 +275,9 @@ class _Resolver:
         if name is None or given is None or nas is None:
             return None if name is None else Baseline(self.path_of(name))
         path: Path_ = ("nas", "baseline", "network")
-        specification: dict[str, Any] = {"network": given.network, "options": {"batch": nas["batch"]}}
+        sized = NetworkSheet(network=given.network, options={"batch": nas["batch"]})
+        specification: dict[str, Any] = network_specification(sized, self.folder)
+        self.note_all(specification)
         accuracy = given.accuracy
         try:
             if given.network.lstrip().startswith("{"):
@@ -295,6 +304,11 @@ class _Resolver:
                 self.problem(("hardware", "accelerators", i), f"must differ in name (got {found['name']} twice)")
             elif found:
                 fixed[found["name"]] = found
+        if "area" in sheet.objective:
+            for name, data in fixed.items():
+                if "device" in data or data.get("kind") == "processor":
+                    place: Path_ = ("objective", sheet.objective.index("area"))
+                    self.problem(place, f"the area of {name} is not known")
 
     def path_of(self, name: str) -> str:
         """A catalog name, or the path of a file relative to the experiment's."""
@@ -303,9 +317,7 @@ class _Resolver:
     def network(self, i: int, sheet: NetworkSheet, trained: bool) -> dict[str, Any]:
         path: Path_ = ("networks", i)
         specification = network_specification(sheet, self.folder, trained)
-        file = specification.get("trained", specification.get("network", ""))
-        if Path(file).suffix.lower() in (".onnx", ".npz"):
-            self.note(file)
+        self.note_all(specification)
         if trained and sheet.options:
             self.problem((*path, "options"), f"trained networks have none (got {', '.join(sheet.options)})")
         try:
@@ -313,6 +325,11 @@ class _Resolver:
         except (NetworkError, ValueError, ImportError) as error:
             self.problem(path, str(error))
         return specification
+
+    def note_all(self, specification: dict[str, Any]) -> None:
+        """Remember what the files held that a specification names."""
+        for file in files_of(specification):
+            self.note(str(file))
 
     def note(self, path: str) -> None:
         """Remember what a file held, so that a change is noticed."""

@@ -230,7 +230,8 @@ def candidates(folder: Path) -> Table:
 
 def fronts(folder: Path) -> Table:
     """One row per candidate and network that no other network beats there in accuracy and cost, where networks were
-    searched; ``network`` is what ``codesign evaluate SPACE:NETWORK`` takes.
+    searched; where a candidate has one network, a row for that. ``network`` is what ``codesign evaluate SPACE:NETWORK``
+    takes.
 
     Raises :class:`~codesign.experiments.ledger.LedgerError`, also if the space of the networks is not at hand.
     """
@@ -239,15 +240,16 @@ def fronts(folder: Path) -> Table:
         for entry in _in_order(ledger):
             networks = ledger.candidate(entry["point"], entry["digest"])["networks"]
             searched = [each["specification"] for each in networks if "space" in (each["specification"] or {})]
-            if entry["front"] is None or not searched:
+            if not searched:
                 continue
             try:
                 space = space_of(searched[0]["space"], searched[0]["options"])
             except (NetworkError, DocumentError) as error:
                 raise LedgerError(f"{folder}: the networks cannot be told: {error}") from None
             identity = {key: entry[key] for key in ("point", "label", "digest", "accelerator")}
-            for accuracy, energy_pj, latency_s, code in json.loads(entry["front"]):
-                edp_js = energy_pj * 1e-12 * latency_s
+            own = [[n["accuracy"], n["energy_pj"], n["latency_s"], n["specification"]["code"]] for n in networks]
+            for accuracy, energy_pj, latency_s, code in own if entry["front"] is None else json.loads(entry["front"]):
+                edp_js = None if energy_pj is None or latency_s is None else energy_pj * 1e-12 * latency_s
                 costs = {"energy_pj": energy_pj, "latency_s": latency_s, "edp_js": edp_js}
                 table.add({**identity, "accuracy": accuracy, **costs, "network": space.text(code)})
     return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,10 @@ _ONLY_NETWORK, _ONLY_HARDWARE = 0.45, 0.45
 
 @dataclass(frozen=True)
 class JointDesign(Design):
-    """A design, and the network on it: its code, and what it is in words."""
+    """A design, and the network on it: its code and its encoding."""
 
     code: Code = ()
-    written: Any = None
+    encoding: str = ""
 
     @property
     def digest(self) -> str:
@@ -34,7 +34,7 @@ class JointDesign(Design):
     @property
     def choices(self) -> dict[str, Any]:
         """What was chosen, as plain data."""
-        return {**self.values, NETWORK: self.written}
+        return {**self.values, NETWORK: self.encoding}
 
 
 class JointSpace:
@@ -85,8 +85,13 @@ class JointSpace:
         if isinstance(built, Infeasible):
             return built
         code = self._accurate(values[NETWORK])
-        written = self.networks.space.write(code)
-        return JointDesign({**built.values, NETWORK: list(code)}, built.datasheet, built.hardware, code, written)
+        encoding = self.networks.space.text(code)
+        found = JointDesign({**built.values, NETWORK: list(code)}, built.datasheet, built.hardware, code, encoding)
+        if not built.datasheet["name"].endswith(digest(built.datasheet)):
+            return found
+        # Designs go by one name everywhere.
+        name = f"{self.hardware.name}_{found.digest}"
+        return replace(found, datasheet={**built.datasheet, "name": name}, hardware=replace(built.hardware, name=name))
 
     def _accurate(self, code: list[int]) -> Code:
         codes = np.array([code], np.int64)

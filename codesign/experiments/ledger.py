@@ -156,12 +156,12 @@ class Ledger:
             (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
+            if "meta" in _columns(db):
+                _require_version(path, dict(db.execute("SELECT key, value FROM meta")).get("version"))
             if _columns(db) != _columns(_empty()):
                 raise sqlite3.DatabaseError("its tables are not those of a ledger")
             meta = dict(db.execute("SELECT key, value FROM meta"))
-            if meta.get("version") != str(VERSION):
-                rule = f"version {VERSION} is read here (got {meta.get('version', 'none')})"
-                raise LedgerError(f"{path}: was written by another version of the program: {rule}")
+            _require_version(path, meta.get("version", "none"))
             missing = [key for key in _META if key not in meta]
             if missing:
                 raise sqlite3.DatabaseError(f"it does not say {', '.join(missing)}")
@@ -187,8 +187,10 @@ class Ledger:
     def _rebuilt(self, what: str) -> sqlite3.Connection:
         """A database from the journal; the damaged one is kept beside it."""
         records = list(self._journal_records())
-        if not any(kind == "meta" and set(_META) <= set(record) for kind, record in records):
+        begun = [record for kind, record in records if kind == "meta" and set(_META) <= set(record)]
+        if not begun:
             raise LedgerError(f"{self.folder}: the ledger is damaged ({what}) and so is its journal")
+        _require_version(self.folder / _JOURNAL, json.dumps(begun[0]["version"]))
         for suffix in ("", "-wal", "-shm"):
             damaged = self.folder / f"{_DATABASE}{suffix}"
             if damaged.exists() and damaged.stat().st_size:
@@ -400,6 +402,13 @@ class Ledger:
             layer["energy_breakdown_pj"] = json.loads(layer["energy_breakdown_pj"])
             layer["bounds"] = json.loads(layer["bounds"])
         return found
+
+
+def _require_version(path: Path, found: str | None) -> None:
+    """Refuse what another version has written, before anything of it is touched; None is not known."""
+    if found is not None and found != str(VERSION):
+        rule = f"version {VERSION} is read here (got {found})"
+        raise LedgerError(f"{path}: was written by another version of the program: {rule}")
 
 
 def _code(error: sqlite3.Error) -> int | None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from accelerators.catalog import Hardware
 from accelerators.operators import Operator
 from codesign.devices import Device
-from codesign.experiments.networks import space_of
+from codesign.experiments.networks import Stamps, space_of, stamps
 from codesign.experiments.sheet import NasSheet
 from codesign.nas import accuracy
 from codesign.nas.accuracy import Estimator
@@ -49,14 +49,18 @@ _MOST_KEPT = 100
 
 def nas_specification(sheet: NasSheet, folder: Path, seed: int, goal: str) -> dict[str, Any]:
     """Plain data for a search; files are relative to a folder."""
-    options = dict(sheet.accuracy.options)
-    if isinstance(options.get("file"), str):
-        options["file"] = str(folder / options["file"])
     several = len(sheet.at_least) > 1
     return {
-        "space": str(folder / sheet.space) if sheet.space.lower().endswith((".yaml", ".yml")) else sheet.space,
-        "options": dict(sheet.options),
-        "accuracy": {"name": sheet.accuracy.name, "options": options},
+        "space": _beside(folder, sheet.space),
+        # A space of a space has a file as well.
+        "options": {key: _beside(folder, value) if key == "space" else value for key, value in sheet.options.items()},
+        "accuracy": {
+            "name": sheet.accuracy.name,
+            "options": {
+                key: str(folder / value) if key == "file" and isinstance(value, str) else value
+                for key, value in sheet.accuracy.options.items()
+            },
+        },
         "at_least": sorted(set(sheet.at_least)),
         "mode": sheet.mode,
         "strategy": sheet.strategy or ("nsga2" if several else "ofa_evolution"),
@@ -68,16 +72,24 @@ def nas_specification(sheet: NasSheet, folder: Path, seed: int, goal: str) -> di
     }
 
 
+def _beside(folder: Path, space: Any) -> Any:
+    """The file of a space, relative to a folder; names of spaces as they are."""
+    if isinstance(space, str) and space.lower().endswith((".yaml", ".yml")):
+        return str(folder / space)
+    return space
+
+
 @dataclass(frozen=True)
 class Judged:
     """What a search on one design found.
 
     ``chosen`` has the best network of every level of accuracy; ``front`` rows of accuracy, energy in pJ, latency in
-    seconds and code that no other network beats that was priced, in accuracy and goal; ``count`` networks were judged.
+    seconds (None: not known) and code, of networks that no other one beats that was priced, in accuracy and goal;
+    ``count`` networks were judged.
     """
 
     chosen: tuple[Code, ...]
-    front: tuple[tuple[float, float, float, Code], ...]
+    front: tuple[tuple[float, float | None, float | None, Code], ...]
     count: int
     mapped: Mapping[Operator, MapResult]
 
@@ -109,8 +121,8 @@ class NetworkSearch:
 
     @classmethod
     def of(cls, specification: Mapping[str, Any]) -> NetworkSearch:
-        """The search of a specification, once per process."""
-        return _search_of(json.dumps(specification, sort_keys=True))
+        """The search of a specification, once per process as long as its files stay as they are."""
+        return _search_of(json.dumps(specification, sort_keys=True), stamps(specification))
 
     def accuracies(self, codes: Codes) -> NDArray[np.float64]:
         """(n,) accuracies, minus infinity where there is no answer; each network is asked for once."""
@@ -137,8 +149,15 @@ class NetworkSearch:
         Raises :class:`TooInaccurateError` if none can be found for a level.
         """
         wanted = int(self.specification["population"])
+        if not math.isfinite(self.levels[0]) and not self._quick:
+            # Whatever is accurate enough without being asked is not worth asking for.
+            return self.space.sample(np.random.default_rng(self.specification["seed"]), wanted)
+        listed = self.estimator.listed()
+        if listed is not None and len(listed):
+            order = np.random.default_rng(self.specification["seed"]).permutation(len(listed))
+            return self._first(listed[order], wanted)
         if self.space.size <= _LISTED and self._quick:
-            codes = np.array(list(self.space.codes()))
+            codes = np.array(list(self.space.codes()), np.int64)
             order = np.random.default_rng(self.specification["seed"]).permutation(len(codes))
             return self._first(codes[order], wanted)
         drawn = self.space.sample(np.random.default_rng(self.specification["seed"]), _DRAWN if self._quick else wanted)
@@ -176,9 +195,8 @@ class NetworkSearch:
         if not (accuracies >= self.levels[-1]).any() or not np.isfinite(accuracies).any():
             best = accuracies.max(initial=-math.inf)
             reached = f"the best that was found is {best:.6g}" if math.isfinite(best) else "no network has an accuracy"
-            raise TooInaccurateError(
-                f"no network of {self.space.name} reaches {self.levels[-1]:g} by {self.estimator.name}: {reached}"
-            )
+            level = f"reaches {self.levels[-1]:g} by" if math.isfinite(self.levels[-1]) else "is known to"
+            raise TooInaccurateError(f"no network of {self.space.name} {level} {self.estimator.name}: {reached}")
         top = codes[accuracies >= self.levels[-1]][: max(1, wanted // max(1, len(self.levels)))]
         rest = codes[(accuracies >= self.levels[0]) & np.isfinite(accuracies)][:wanted]
         both = np.concatenate([top, rest])
@@ -228,10 +246,12 @@ class NetworkSearch:
                 done.append(len(codes))
                 progress(sum(done), self.specification["queries"])
             if np.isnan(found[:, column]).any():
-                raise ValueError(f"{hardware.name} does not say the {self.specification['goal']} of a network")
+                goal = self.specification["goal"]
+                raise NothingRunsError("device", f"{hardware.name} does not say the {goal} of a network")
             values = found[:, column]
             if power_mw is not None:
-                values = np.where(found[:, 0] * 1e-9 > power_mw * found[:, 1], math.inf, values)
+                # What is not known keeps no limit.
+                values = np.where(found[:, 0] * 1e-9 <= power_mw * found[:, 1], values, math.inf)
             if not several:
                 return values[:, None]
             return np.stack([values, np.where(np.isfinite(values), -self.accuracies(codes), math.inf)], axis=1)
@@ -252,7 +272,7 @@ class NetworkSearch:
 
     def _front(
         self, codes: Codes, values: NDArray[np.float64], costs: NetworkCosts
-    ) -> tuple[tuple[float, float, float, Code], ...]:
+    ) -> tuple[tuple[float, float | None, float | None, Code], ...]:
         accuracies = self.accuracies(codes)
         kept = front(np.stack([values, -accuracies], axis=1))
         kept = kept[np.argsort(values[kept], kind="stable")]
@@ -260,7 +280,7 @@ class NetworkSearch:
         kept = kept[np.unique(np.linspace(0, len(kept) - 1, min(_MOST_KEPT, len(kept))).round().astype(np.int64))]
         found = costs.costs(codes[kept])
         return tuple(
-            (float(accuracies[i]), float(energy), float(latency), tuple(codes[i].tolist()))
+            (float(accuracies[i]), _known(energy), _known(latency), tuple(codes[i].tolist()))
             for i, (energy, latency, _) in zip(kept, found, strict=True)
         )
 
@@ -276,7 +296,7 @@ def _why(costs: NetworkCosts, level: float, power_mw: float | None) -> tuple[str
 
 
 @functools.lru_cache(maxsize=16)
-def _search_of(text: str) -> NetworkSearch:
+def _search_of(text: str, _: Stamps) -> NetworkSearch:
     return NetworkSearch(json.loads(text))
 
 
@@ -289,9 +309,14 @@ def front_of(rows: Sequence[Sequence[Any]], goal: str) -> list[int]:
     return [int(i) for i in kept[np.argsort(values[kept], kind="stable")]]
 
 
-def goal_value(energy_pj: float, latency_s: float, goal: str) -> float:
-    """Energy in pJ, latency in s or EDP in Js."""
-    return {"energy": energy_pj, "latency": latency_s, "edp": energy_pj * 1e-12 * latency_s}[goal]
+def goal_value(energy_pj: float | None, latency_s: float | None, goal: str) -> float:
+    """Energy in pJ, latency in s or EDP in Js; NaN where it is not known."""
+    energy, latency = (math.nan if value is None else value for value in (energy_pj, latency_s))
+    return {"energy": energy, "latency": latency, "edp": energy * 1e-12 * latency}[goal]
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 __all__ = [

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from codesign.analog.trained import TrainedNetwork
 
 
+#: Characters of a path.
+_LONGEST_PATH = 4096
+
+
 def network_specification(sheet: NetworkSheet, folder: Path, trained: bool = False) -> dict[str, Any]:
     """Plain data for a network, perhaps a trained one; files are relative to a folder."""
     if trained:
@@ -45,7 +49,9 @@ def load_network(specification: Mapping[str, Any]) -> Network:
     Raises NetworkError and ValueError for what is none, ImportError if a library for it is missing.
     """
     if "trained" in specification:
-        return trained_network(specification["trained"]).network
+        trained = trained_network(specification["trained"])
+        trained.network.name = trained.name
+        return trained.network
     if "space" in specification:
         space = space_of(specification["space"], specification["options"])
         found = space.network(specification["code"], batch=specification["batch"])
@@ -55,9 +61,37 @@ def load_network(specification: Mapping[str, Any]) -> Network:
     return found
 
 
-@functools.lru_cache(maxsize=64)
+#: Paths with the time of the last change and the size, of files that a result depends on.
+Stamps = tuple[tuple[str, int, int], ...]
+
+
+def files_of(value: Any) -> tuple[Path, ...]:
+    """The files that plain data names, those of folders included, in a fixed order."""
+    if isinstance(value, Mapping):
+        return tuple(dict.fromkeys(file for entry in value.values() for file in files_of(entry)))
+    if isinstance(value, list | tuple):
+        return tuple(dict.fromkeys(file for entry in value for file in files_of(entry)))
+    if not isinstance(value, str) or "\0" in value or len(value) > _LONGEST_PATH:
+        return ()
+    path = Path(value)
+    # Names of networks and spaces are no paths: those have a suffix or a folder.
+    if not (path.suffix or path.is_absolute()) or not path.exists():
+        return ()
+    return tuple(sorted(file for file in path.rglob("*") if file.is_file())) if path.is_dir() else (path,)
+
+
+def stamps(value: Any) -> Stamps:
+    """What a cache of things made from these files depends on besides their names."""
+    return tuple((str(file), found.st_mtime_ns, found.st_size) for file in files_of(value) if (found := file.stat()))
+
+
 def trained_network(name: str) -> TrainedNetwork:
     """A trained network, once per process; raises ValueError, and ImportError without PyTorch."""
+    return _trained(name, stamps(name))
+
+
+@functools.lru_cache(maxsize=64)
+def _trained(name: str, _: Stamps) -> TrainedNetwork:
     from codesign.analog import trained
 
     return trained.load(name)
@@ -65,9 +99,9 @@ def trained_network(name: str) -> TrainedNetwork:
 
 def space_of(name: str, options: Mapping[str, Any]) -> Space:
     """A space of networks, once per process."""
-    return _space(name, json.dumps(options, sort_keys=True))
+    return _space(name, json.dumps(options, sort_keys=True), stamps([name, options]))
 
 
 @functools.lru_cache(maxsize=64)
-def _space(name: str, options: str) -> Space:
+def _space(name: str, options: str, _: Stamps) -> Space:
     return spaces.load(name, **json.loads(options))

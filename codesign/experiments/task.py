@@ -16,9 +16,10 @@ from codesign import devices
 from codesign.devices import Device
 from codesign.experiments.candidates import Record, add_accuracy, evaluate_candidate
 from codesign.experiments.network_search import NetworkSearch, NothingRunsError
-from codesign.experiments.networks import load_network, member, trained_network
+from codesign.experiments.networks import Stamps, load_network, member, stamps, trained_network
 from codesign.nas.spaces import Code
 from codesign.networks import Network
+from codesign.search.budget import Budget
 from mappers import MAPPERS
 
 
@@ -55,12 +56,22 @@ def mapping_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "mapper": mapper, "power_mw": (settings["budget"] or {}).get("power_mw")}
 
 
+def require_within(hardware: Hardware | Device, settings: Mapping[str, Any]) -> None:
+    """Raise :class:`~codesign.experiments.network_search.NothingRunsError` for hardware above the budget."""
+    excess = None if isinstance(hardware, Device) else Budget(**(settings["budget"] or {})).excess(hardware)
+    if excess is not None:
+        raise NothingRunsError(excess.code, excess.message)
+
+
 def _evaluated(task: Record) -> Record:
     hardware = hardware_of(task["datasheet"])
     settings = task["settings"]
     if "nas" in task:
         return _searched(hardware, task["nas"], task.get("code"), settings)
-    graphs = [_network_of(json.dumps(specification, sort_keys=True)) for specification in task["networks"]]
+    graphs = [
+        _network_of(json.dumps(specification, sort_keys=True), stamps(specification))
+        for specification in task["networks"]
+    ]
     result = evaluate_candidate(hardware, graphs, **settings)
     if "accuracy" in task and result["status"] == "ok":
         wanted = task["accuracy"]
@@ -79,20 +90,23 @@ def _evaluated(task: Record) -> Record:
 
 def trained_accuracy(name: str, hardware: Hardware | Device, wanted: Mapping[str, Any]) -> Record:
     """How accurate a trained network is on hardware: after a time on crossbars, as it is trained elsewhere."""
-    network = trained_network(name)
-    if not isinstance(hardware, Crossbar):
-        return {"accuracy": network.digital_accuracy, "accuracy_kind": "trained", "uncertainty": None}
     from codesign.analog import accuracy_after
+    from codesign.analog.trained import accuracy
 
-    found = accuracy_after(
+    network, images = trained_network(name), wanted["images"]
+    if not isinstance(hardware, Crossbar):
+        found = accuracy(network.module, network.inputs[:images], network.labels[:images])
+        return {"accuracy": found, "accuracy_kind": "trained", "uncertainty": None}
+
+    after = accuracy_after(
         network,
         hardware,
         time_s=wanted["after"],
         programmings=wanted["programmings"],
-        images=wanted["images"],
+        images=images,
         seed=wanted["seed"],
     )
-    return {"accuracy": found.mean, "accuracy_kind": "trained, simulated", "uncertainty": found.std}
+    return {"accuracy": after.mean, "accuracy_kind": "trained, simulated", "uncertainty": after.std}
 
 
 def _searched(hardware: Hardware | Device, nas: Record, code: Code | None, settings: Record) -> Record:
@@ -102,6 +116,7 @@ def _searched(hardware: Hardware | Device, nas: Record, code: Code | None, setti
     if code is not None:
         chosen: tuple[Code, ...] = (tuple(code),)
     else:
+        require_within(hardware, settings)
         judged = search.run(hardware, **mapping_settings(settings))
         chosen, mapped = judged.chosen, judged.mapped
         found = {"judged": judged.count, "front": [[*figures, list(row)] for *figures, row in judged.front]}
@@ -122,7 +137,7 @@ def _names(search: NetworkSearch, count: int) -> list[str]:
     """What the best networks of a space go by: its name, with the level of accuracy if there are several."""
     if count == 1:
         return [search.space.name]
-    return [f"{search.space.name}, at least {level:g}" for level in search.levels]
+    return [f"{search.space.name}, at least {level:.15g}" for level in search.levels]
 
 
 def _accuracy(search: NetworkSearch, code: Code) -> Record:
@@ -130,6 +145,6 @@ def _accuracy(search: NetworkSearch, code: Code) -> Record:
     return {"accuracy": estimate.accuracy, "accuracy_kind": estimate.kind, "uncertainty": estimate.uncertainty}
 
 
-@functools.cache
-def _network_of(specification: str) -> Network:
+@functools.lru_cache(maxsize=256)
+def _network_of(specification: str, _: Stamps) -> Network:
     return load_network(json.loads(specification))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.nas.spaces import Codes
-from codesign.nas.strategies import Strategy
+from codesign.nas.strategies import NoneAdmittedError, Strategy
 
 #: Scores (n, objectives) of codes (n, genes), the smaller the better; infinite for what cannot work.
 Evaluate = Callable[[Codes], NDArray[np.float64]]
@@ -62,7 +62,13 @@ def search(strategy: Strategy, evaluate: Evaluate, queries: int, *, floors: Eval
     best: list[float] = []
     proposals = repeats = 0
     while len(known) < queries and repeats < _MOST_REPEATS:
-        codes = strategy.ask()
+        try:
+            codes = strategy.ask()
+        except NoneAdmittedError:
+            if not known:
+                raise
+            # It has seen all that it can find.
+            break
         keys = [code.tobytes() for code in codes]
         fresh = [i for i, key in enumerate(keys) if key not in known and key not in keys[:i]][: queries - len(known)]
         if fresh:

@@ -19,7 +19,7 @@ from accelerators.units import UNITS, split_unit
 from codesign.experiments.experiment import mapping_objective
 from codesign.experiments.network_search import front_of, goal_value
 from codesign.reports._run import Candidate, Design, Point, Row, Run
-from codesign.reports._words import GOALS, choices, said, title, value, with_unit
+from codesign.reports._words import GOALS, choices, said, sure, title, value, with_unit
 from codesign.reports.tables import percent
 
 #: Dots of a cloud, and series with a colour of their own: more than that nobody can tell apart.
@@ -93,6 +93,7 @@ def _thinned(entries: Sequence[Any]) -> Sequence[Any]:
 def _about(candidate: Candidate, point: Point, *more: str) -> str:
     """What the hover box says about a design."""
     values = ", ".join(f"{title(goal)} {value(goal, number)}" for goal, number in candidate.values.items())
+    values += sure(candidate)
     return hover(candidate.name, point.name, *more, values, *choices(candidate))
 
 
@@ -284,6 +285,8 @@ def accuracy_fronts(run: Run) -> list[Figure]:
             layout.setdefault("shapes", []).append(shape)
         named = f", {point.name}" if point.name else ""
         asked = "; dotted, what was asked for" if nas.at_least else ""
+        if nas.mode == "nested" and len(nas.at_least) < 2:
+            asked += ". Networks that a lower bound showed to be no better were not priced and are not here"
         found.append(Figure(data, layout, f"Accuracy against {title(goal)}{named}{asked}.", 400))
     return found
 
@@ -304,6 +307,9 @@ def _front(points: Sequence[Point], x: str, y: str, objectives: int) -> Figure:
 
     def seen(mode: str, name: str, designs: Sequence[tuple[Candidate, Point]], **more: Any) -> Trace:
         listed = [c for c, _ in designs]
+        if y == "accuracy" and mode != "markers" and any(c.uncertainty for c in listed):
+            bars = [c.uncertainty or 0.0 for c in listed]
+            more["error_y"] = {"type": "data", "array": bars, "thickness": 1, "width": 3}
         return _trace(mode, name, _scaled(x, listed), _scaled(y, listed), [_about(*d) for d in designs], **more)
 
     beaten = {p.index: {c.digest for c in p.tried if c.fine} - {c.digest for c in p.front} for p in points}

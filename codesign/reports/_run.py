@@ -33,6 +33,7 @@ from codesign.costs import LayerCost, NetworkCost
 from codesign.devices import Device
 from codesign.evaluation import layer_costs
 from codesign.experiments.candidates import scores
+from codesign.experiments.experiment import mapping_objective
 from codesign.experiments.ledger import Ledger
 from codesign.experiments.networks import load_network, network_specification
 from codesign.experiments.run import BASELINE
@@ -41,6 +42,7 @@ from codesign.experiments.task import hardware_of
 from codesign.networks import Network, NetworkError
 from codesign.reports.tables import si
 from codesign.search.pareto import best, front
+from mappers import MAPPERS
 
 _FRONT_PART = 500
 _T = TypeVar("_T")
@@ -60,7 +62,9 @@ class Candidate:
     seconds: float
     #: Where networks are searched: how many were judged, and rows of accuracy, energy in pJ, latency in s, and code.
     judged: int | None = None
-    front: tuple[tuple[float, float, float, list[int]], ...] = ()
+    #: Standard deviation of the accuracy, where it is known.
+    uncertainty: float | None = None
+    front: tuple[tuple[float, float | None, float | None, list[int]], ...] = ()
 
     @property
     def fine(self) -> bool:
@@ -213,6 +217,8 @@ class Run:
     winner: Point | None
     by_gain: bool
     problems: tuple[str, ...]
+    #: What the winner's networks cost on the baseline's hardware, by goal, where networks were searched.
+    exchanged: Mapping[str, float] | None = None
 
     @classmethod
     def of(cls, ledger: Ledger) -> Run:
@@ -224,11 +230,17 @@ class Run:
         except DocumentError as error:
             data = None
             problems.append(f"the experiment cannot be read: {error}")
+        uncertainties: dict[int, list[float | None]] = {}
+        columns, rows = ledger.rows("networks")
+        for row in rows:
+            entry = dict(zip(columns, row, strict=True))
+            uncertainties.setdefault(entry["candidate"], []).append(entry["uncertainty"])
         columns, rows = ledger.rows("candidates")
         candidates: dict[int, dict[str, Candidate]] = {}
         for row in rows:
             entry = dict(zip(columns, row, strict=True))
-            candidates.setdefault(entry["point"], {})[entry["digest"]] = _candidate(entry)
+            found = _candidate(entry, uncertainties.get(entry["id"], []))
+            candidates.setdefault(entry["point"], {})[entry["digest"]] = found
         points = []
         for index, label in enumerate(meta["points"]):
             sheet = None
@@ -239,14 +251,16 @@ class Run:
                     problems += error.problems
             points.append(_point(index, label, sheet, candidates.get(index, {}), ledger.generations(index)))
         winner, by_gain = _winner(points)
-        best = baseline = None
+        best = baseline = exchanged = None
         if winner is not None and winner.best is not None:
             graphs, why = _networks(winner.sheet, (Path(meta.get("source", "")).parent, ledger.folder))
             problems += why
             best = _design("best", ledger, winner, winner.best, graphs)
             if winner.baseline is not None and winner.baseline.fine:
                 baseline = _design("baseline", ledger, winner, winner.baseline, graphs)
-        return cls(meta, tuple(points), best, baseline, winner, by_gain, tuple(dict.fromkeys(problems)))
+                if winner.sheet is not None and winner.sheet.nas is not None:
+                    exchanged = _exchanged(best, baseline, winner.sheet)
+        return cls(meta, tuple(points), best, baseline, winner, by_gain, tuple(dict.fromkeys(problems)), exchanged)
 
     @property
     def several(self) -> bool:
@@ -258,7 +272,7 @@ def _parts(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
         yield entries[start : start + size]
 
 
-def _candidate(entry: Mapping[str, Any]) -> Candidate:
+def _candidate(entry: Mapping[str, Any], uncertainties: Sequence[float | None]) -> Candidate:
     values = {"edp": entry["edp_js"], "energy": entry["energy_pj"], "latency": entry["latency_s"]}
     values |= {"area": entry["area_mm2"], "accuracy": entry["accuracy"]}
     return Candidate(
@@ -271,6 +285,7 @@ def _candidate(entry: Mapping[str, Any]) -> Candidate:
         entry["gap"],
         entry["seconds"] or 0.0,
         entry["judged"],
+        _of_mean(uncertainties),
         tuple((*figures, code) for *figures, code in json.loads(entry["front"] or "[]")),
     )
 
@@ -285,6 +300,14 @@ def _sheet(data: Any, label: Mapping[str, Any]) -> ExperimentSheet:
             node = node[part]
         node[last] = value
     return Document("experiment", data).validate(ExperimentSheet)
+
+
+def _of_mean(uncertainties: Sequence[float | None]) -> float | None:
+    """Standard deviation of the mean of independent accuracies, if all of theirs are known."""
+    known = [each for each in uncertainties if each is not None]
+    return (
+        math.sqrt(sum(each**2 for each in known)) / len(known) if known and len(known) == len(uncertainties) else None
+    )
 
 
 def _point(
@@ -313,7 +336,7 @@ def _winner(points: Sequence[Point]) -> tuple[Point | None, bool]:
         return None, False
     goals = {point.goals for point in points}
     goal = points[0].goals[0] if len(goals) == 1 and len(points[0].goals) == 1 else "edp"
-    varied = len({json.dumps([n.model_dump() for n in p.sheet.networks]) if p.sheet else "" for p in able}) > 1
+    varied = len({json.dumps(_sought(p.sheet)) for p in able}) > 1
     by_gain = varied and all(
         point.baseline is not None and point.baseline.fine and goal in point.baseline.values for point in able
     )
@@ -324,6 +347,13 @@ def _winner(points: Sequence[Point]) -> tuple[Point | None, bool]:
         return score / point.baseline.values[goal] if by_gain and point.baseline else score
 
     return min(able, key=rank), by_gain
+
+
+def _sought(sheet: ExperimentSheet | None) -> Any:
+    """Which networks an experiment is about."""
+    if sheet is None:
+        return None
+    return [entry.model_dump() for entry in sheet.networks], None if sheet.nas is None else sheet.nas.model_dump()
 
 
 def _networks(sheet: ExperimentSheet | None, folders: Sequence[Path]) -> tuple[list[Network], list[str]]:
@@ -393,6 +423,32 @@ def _design(title: str, ledger: Ledger, point: Point, candidate: Candidate, grap
             for layer in record["layers"]
         ]
     return design
+
+
+def _exchanged(best: Design, baseline: Design, sheet: ExperimentSheet) -> dict[str, float] | None:
+    """Geometric means of what the networks of the best design cost on the baseline's hardware; None if unknown."""
+    mapper = sheet.mapper
+    found: dict[str, list[float]] = {"edp": [], "energy": [], "latency": []}
+    for graph in best.graphs:
+        (cost,) = evaluation.evaluate(
+            graph,
+            baseline.hardware,
+            objective=mapping_objective(sheet.objective),
+            mapper=None if mapper.name is None else MAPPERS[mapper.name],
+            evaluations=mapper.evaluations,
+            node_limit=mapper.node_limit,
+            seed=sheet.seed,
+            pad=mapper.pad,
+            bypass=mapper.bypass,
+            fuse=sheet.fuse,
+        ).results
+        for goal, value in (("edp", cost.edp_js), ("energy", cost.energy_pj), ("latency", cost.latency_s)):
+            if value is None:
+                return None
+            found[goal].append(value)
+    if not best.graphs:
+        return None
+    return {goal: math.exp(math.fsum(map(math.log, values)) / len(values)) for goal, values in found.items()}
 
 
 def _operators(graphs: Sequence[Network]) -> list[Operator]:

@@ -37,6 +37,11 @@ def value(goal: str, number: float | None) -> str:
     return f"{number:.4g} {unit}".rstrip() if goal in ("area", "accuracy") else with_unit(number * factor, unit)
 
 
+def sure(candidate: Candidate) -> str:
+    """The standard deviation of a design's accuracy, where it is known."""
+    return "" if candidate.uncertainty is None else f" \N{PLUS-MINUS SIGN} {candidate.uncertainty:.2g}"
+
+
 def with_unit(number: float, unit: str) -> str:
     """A number with an SI prefix and its unit."""
     return si(number).replace("u", "µ") + unit

@@ -69,9 +69,10 @@ def _array(parts: list[str], crossbar: Crossbar, y: float) -> float:
             width = min(shared, columns - start) * _CELL
             parts.append(_rect("box", left + start * _CELL + 1, bottom + 5, width - 2, 14))
         bottom += 24
-    drawn = crossbar.columns > columns or crossbar.rows > rows
+    drawn = ["(drawn in part)"] if crossbar.columns > columns or crossbar.rows > rows else []
     lines = [
-        f"{crossbar.rows:,} rows x {crossbar.columns:,} columns" + (" (drawn in part)" if drawn else ""),
+        f"{crossbar.rows:,} rows x {crossbar.columns:,} columns",
+        *drawn,
         f"cells: {crossbar.cell.kind}, {crossbar.cell_bits} bit",
         f"weights of {crossbar.weight_bits} bit, {crossbar.signed.replace('_', ' ')}",
         f"inputs of {crossbar.input_bits} bit, {crossbar.bits_per_cycle} per cycle",

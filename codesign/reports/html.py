@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from accelerators.operators import ROLES
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.mapping_file import LayerMapping, MappingDocument
 from codesign import mappings
+from codesign.experiments.experiment import mapping_objective
 from codesign.experiments.export import datasheet_yaml
 from codesign.experiments.ledger import Ledger
 from codesign.experiments.networks import space_of
@@ -27,7 +29,21 @@ from codesign.networks import NetworkError
 from codesign.reports import _figures as figures
 from codesign.reports._figures import Figure
 from codesign.reports._run import Design, Point, Row, Run
-from codesign.reports._words import DASH, GOALS, MOST_ROWS, Table, choices, pattern, ratio, said, table, title, value
+from codesign.reports._words import (
+    DASH,
+    GOALS,
+    MOST_ROWS,
+    TIMES,
+    Table,
+    choices,
+    pattern,
+    ratio,
+    said,
+    sure,
+    table,
+    title,
+    value,
+)
 from codesign.reports._words import with_unit as unit
 from codesign.reports.crossbar_drawing import draw_crossbar
 from codesign.reports.drawing import axis_text, bandwidth_text, draw, size_text
@@ -42,10 +58,11 @@ _MOST_MAPPING_BYTES = 1_000_000
 _FEW_DESIGNS = 10
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, say: Callable[[str], None] | None = None) -> Path:
     """Write ``report.html`` and ``best/`` into the folder of a run; returns the path of the report.
 
     ``best/accelerator.yaml`` is the datasheet of the winning design, ``best/mappings.yaml`` how it runs every layer.
+    ``say`` is called with what else a reader should know at once.
     With several objectives the winner is the design of the front with the least EDP. A run that has not ended, or in
     which nothing works, has a report as well. ONNX files that the experiment names are looked for beside the
     experiment's file and in the run's folder.
@@ -81,6 +98,9 @@ def write_report(folder: Path) -> Path:
     )
     path = folder / REPORT
     write_whole(path, text)
+    for sentence in page.gains():
+        if say is not None:
+            say(sentence)
     return path
 
 
@@ -176,6 +196,7 @@ class _Page:
         rows += [[name, str(version)] for name, version in environment.get("libraries", {}).items()]
         return {
             "name": run.meta["name"],
+            "trained": bool(self.winner and self.winner.sheet and self.winner.sheet.accuracy),
             "state": self.state(),
             "finished": all(point.finished for point in run.points),
             "result": self.result(),
@@ -250,7 +271,7 @@ class _Page:
             cards.append(
                 {
                     "name": title(goal),
-                    "value": value(goal, best.values[goal]),
+                    "value": value(goal, best.values[goal]) + (sure(best) if goal == "accuracy" else ""),
                     "ratio": ratio(goal, best.values[goal], against),
                     "worse": worse,
                     "base": "" if against is None else f"baseline {others[0].name}: {value(goal, against)}",
@@ -282,7 +303,7 @@ class _Page:
         if len(self.shown[0].totals) > 1:
             means = "energy, latency and EDP are geometric means"
             found.append(f"Over {len(self.shown[0].totals)} networks, {means}.")
-        found += self.searched(winner)
+        found += [*self.searched(winner), *self.gains()]
         if self.shown[0].accelerator is None:
             found.append(f"Its hardware has no mappings: {self.quality()}.")
         elif best.gap is None:
@@ -302,14 +323,36 @@ class _Page:
         nas = winner.sheet.nas if winner.sheet else None
         if nas is None:
             return []
-        judged = sum(c.judged or 0 for c in winner.tried)
+        judged = sum(c.judged or 0 for point in self.run.points for c in point.tried)
         found = f"Networks of {nas.space} were searched together with the hardware, one network for every design."
         if nas.mode == "nested":
             found = f"Networks of {nas.space} were searched on every design, {judged:,} judged in all."
         wanted = f" They must have an accuracy of {' or '.join(f'{level:g}' for level in nas.at_least)}."
         kinds = {entry["accuracy_kind"] for entry in self.shown[0].totals if entry["accuracy_kind"]}
         kind = f" Accuracies are {' and '.join(sorted(kinds))} ({nas.accuracy.name})." if kinds else ""
-        return [found + (wanted if nas.at_least else "") + kind]
+        exact = [d.hardware.name for d in self.shown if isinstance(d.hardware, Crossbar) and not d.hardware.is_digital]
+        if winner.given:
+            exact = exact[:1]
+        who = " and ".join(exact)
+        inexact = f" They hold for exact computation: what {who} loses by cells and converters is not in them."
+        return [found + (wanted if nas.at_least else "") + kind + (inexact if exact else "")]
+
+    def gains(self) -> list[str]:
+        """Whose merit the gain over the baseline is, the network's or the hardware's, if both were searched."""
+        run = self.run
+        if run.exchanged is None or run.best is None or run.baseline is None or self.winner is None:
+            return []
+        goal = mapping_objective(self.winner.goals)
+        ours, theirs, between = (
+            run.best.candidate.values[goal],
+            run.baseline.candidate.values[goal],
+            run.exchanged[goal],
+        )
+        return [
+            f"Against the baseline, {title(goal)} is {theirs / ours:.3g}{TIMES} lower: {theirs / between:.3g}{TIMES} "
+            f"by the network, which has {value(goal, between)} on {run.baseline.candidate.name}, and "
+            f"{between / ours:.3g}{TIMES} by the hardware."
+        ]
 
     def networks(self) -> Table:
         """Every network on the winner and on the baseline."""
@@ -391,6 +434,9 @@ class _Page:
             f"{title(goals[-1])} against baseline",
             "designs that work",
         ]
+        if not any(row[-2] for row in rows):
+            # Nothing to compare with.
+            columns, rows = [*columns[:-2], columns[-1]], [[*row[:-2], row[-1]] for row in rows]
         listed = table(columns, rows, len(keys) + 1, most=1000)
         return {"table": listed, "figures": self.places(figures.sweep(self.run))}
 

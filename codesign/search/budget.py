@@ -27,8 +27,9 @@ class Budget:
     """What a design may use at most; None is unlimited.
 
     ``noc_bytes_per_cycle`` is what the on-chip levels outside the array may send to it (or exchange with it, where
-    reads and writes share a port), ``power_mw`` holds for energy over latency of every network. Crossbars have no MACs
-    and no such network: their buffers, off-chip memory and area count. Of processors only the power is known.
+    reads and writes share a port), ``power_mw`` holds for energy over latency of every network. What a kind of hardware
+    does not have, or what is not known of it, keeps no limit: crossbars have no MACs and no such network, of processors
+    nothing but the power is known.
     """
 
     macs: int | None = None
@@ -40,7 +41,7 @@ class Budget:
 
     @classmethod
     def like(cls, hardware: Hardware) -> Budget:
-        """The MACs, on-chip bytes and bandwidths of an accelerator; area, buffers and memory of a crossbar.
+        """The MACs, on-chip bytes and bandwidths of an accelerator; the area and off-chip bandwidth of a crossbar.
 
         Raises ValueError for a processor.
         """
@@ -48,8 +49,9 @@ class Budget:
             noc, dram = noc_bytes_per_cycle(hardware), dram_bytes_per_s(hardware)
             return cls(hardware.macs, hardware.on_chip_bytes, noc, dram)
         if isinstance(hardware, Crossbar):
-            found = {name: value for name, value, _, _ in cls()._crossbar(hardware)}
-            return cls(on_chip_bytes=found["on_chip_bytes"], dram_bytes_per_s=found["dram"], area_mm2=found["area_mm2"])
+            # Buffers are part of the area.
+            rate = None if hardware.memory is None else hardware.memory.bandwidth_bytes_per_s
+            return cls(dram_bytes_per_s=rate, area_mm2=crossbar_area.area_mm2(hardware))
         raise ValueError(f"no budget follows from a processor (got {hardware.name})")
 
     def excess(self, hardware: Hardware) -> Infeasible | None:
@@ -58,7 +60,8 @@ class Budget:
             if limit is None:
                 continue
             if value is None:
-                return Infeasible("budget", f"unlimited, the budget is {limit:g} {unit}", {"quantity": name})
+                text = f"unlimited or not known, the budget is {limit:g} {unit}"
+                return Infeasible("budget", text, {"quantity": name})
             if value > limit * (1 + 1e-9):
                 text = f"{value:g} {unit}, the budget is {limit:g}"
                 return Infeasible("budget", text, {"quantity": name, "excess": value - limit})
@@ -67,8 +70,16 @@ class Budget:
     def _uses(self, hardware: Hardware) -> Iterator[_Use]:
         if isinstance(hardware, SpatialAccelerator):
             yield from self._spatial(hardware)
-        elif isinstance(hardware, Crossbar):
-            yield from self._crossbar(hardware)
+        else:
+            known = {use.name: use for use in self._crossbar(hardware)} if isinstance(hardware, Crossbar) else {}
+            limits = (
+                _Use("macs", None, self.macs, "MACs"),
+                _Use("on_chip_bytes", None, self.on_chip_bytes, "bytes on chip"),
+                _Use("noc", None, self.noc_bytes_per_cycle, "bytes per cycle to the array"),
+                _Use("dram", None, self.dram_bytes_per_s, "bytes per second from DRAM"),
+                _Use("area_mm2", None, self.area_mm2, "mm2"),
+            )
+            yield from (known.get(limit.name, limit) for limit in limits)
 
     def _spatial(self, accelerator: SpatialAccelerator) -> Iterator[_Use]:
         yield _Use("macs", accelerator.macs, self.macs, "MACs")

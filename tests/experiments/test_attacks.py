@@ -265,10 +265,21 @@ def test_ledgers_of_other_versions_are_refused(experiment: Path, tmp_path: Path)
         assert done.returncode == 2
         assert "was written by another version of the program: version 2 is read here (got 999)" in done.stderr
     with sqlite3.connect(folder / "ledger.sqlite") as db:
-        db.execute("UPDATE meta SET value = '1' WHERE key = 'version'")
+        db.execute("UPDATE meta SET value = '2' WHERE key = 'version'")
         db.execute("ALTER TABLE candidates RENAME COLUMN gap TO gaps")
     assert "is damaged (its tables are not those of a ledger)" in codesign("compare", folder).stderr
     assert "rebuilt from the journal" in str(run.resume(folder))
+    # One with other tables is refused as well, and nothing of it is touched.
+    with sqlite3.connect(folder / "ledger.sqlite") as db:
+        db.execute("UPDATE meta SET value = '1' WHERE key = 'version'")
+        db.execute("ALTER TABLE candidates DROP COLUMN judged")
+    journal = (folder / "journal.jsonl").read_text().replace('"version": 2', '"version": 1')
+    (folder / "journal.jsonl").write_text(journal)
+    for command in ("report", "resume"):
+        assert "version 2 is read here (got 1)" in codesign(command, folder).stderr
+    (folder / "ledger.sqlite").write_bytes(b"x")
+    assert "version 2 is read here (got 1)" in codesign("resume", folder).stderr
+    assert (folder / "ledger.sqlite").read_bytes() == b"x"
 
 
 def test_sigterm_says_how_to_go_on(experiment: Path, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_layers_need_the_networks_of_the_run(searched: Path, monkeypatch: pytest
     with pytest.raises(LedgerError, match="the networks have other layers now than in the run"):
         export.layers(searched)
     monkeypatch.undo()
-    monkeypatch.setattr(export, "network_specification", lambda sheet, folder: {"network": "gone.onnx", "options": {}})
+    monkeypatch.setattr(export, "network_specification", lambda *_: {"network": "gone.onnx", "options": {}})
     with pytest.raises(LedgerError, match=r"a network cannot be loaded, so its layers are not known: gone.onnx"):
         export.layers(searched)
 

@@ -20,6 +20,7 @@ from codesign.experiments.candidates import minimised, scores
 from codesign.experiments.experiment import Experiment
 from codesign.experiments.joint import NETWORK, JointDesign, JointSpace
 from codesign.experiments.ledger import Ledger
+from codesign.experiments.networks import files_of
 from codesign.experiments.summary import summaries
 from codesign.nas import spaces
 from codesign.search.pareto import front
@@ -254,7 +255,8 @@ def test_a_joint_search_for_edp_and_accuracy(folder: Path) -> None:
     code = tuple(network["specification"]["code"])
     space = spaces.load(folder / "tiny.yaml")
     assert candidate["accuracy"] == pytest.approx(accuracy_of(space, code))
-    assert candidate["choices"][NETWORK] == space.write(code)
+    assert candidate["choices"][NETWORK] == space.text(code)
+    assert candidate["datasheet"]["name"] == f"nested_{sample}"
     record = records[sample]
     assert scores(record, ["edp", "accuracy"]) == [candidate["edp_js"], -candidate["accuracy"]]
     # Who is stopped and goes on finds the same.
@@ -429,3 +431,117 @@ def test_wrong_searches_of_crossbars(tmp_path: Path, old: str, new: str, expecte
     with pytest.raises(DocumentError) as error:
         Experiment.load(written(tmp_path, CROSSBARS.replace(old, new)))
     assert expected in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------- what went wrong once
+
+
+@pytest.mark.parametrize("strategy", ["ofa_evolution", "nsga2", "regularised_evolution", "random", "surrogate"])
+def test_one_network_that_is_accurate_enough_is_enough(folder: Path, strategy: str) -> None:
+    accuracies = sorted(accuracy for accuracy, _, _ in everything(folder, "eyeriss"))
+    level = (accuracies[-1] + accuracies[-2]) / 2
+    candidate = only(started(folder, GIVEN.replace("at_least: 60", f"at_least: {level}\n  strategy: {strategy}")))
+    assert candidate["status"] == "ok", candidate["reason"]
+    assert candidate["judged"] == 1
+    assert candidate["accuracy"] == pytest.approx(accuracies[-1])
+
+
+def test_levels_that_look_alike_stay_apart(folder: Path) -> None:
+    candidate = only(started(folder, GIVEN.replace("at_least: 60", "at_least: [60.00000001, 60.00000002]")))
+    assert len(candidate["networks"]) == 2
+
+
+def test_a_few_networks_of_a_large_space_are_enough(folder: Path) -> None:
+    space = spaces.load("ofa_mobilenet_v3")
+    codes = space.sample(np.random.default_rng(0), 5)
+    with (folder / "few.csv").open("w", newline="") as file:
+        rows = [(space.text(code), 70 + i) for i, code in enumerate(codes)]
+        csv.writer(file).writerows([("network", "accuracy"), *rows])
+    text = GIVEN.replace("tiny.yaml", "ofa_mobilenet_v3").replace("accuracy.csv", "few.csv")
+    candidate = only(started(folder, text.replace("at_least: 60", "at_least: 73")))
+    assert candidate["status"] == "ok", candidate["reason"]
+    assert candidate["accuracy"] in (73, 74)
+    assert candidate["judged"] == 2
+
+
+@pytest.mark.parametrize("changed", ["accuracy.csv", "tiny.yaml"])
+def test_changed_files_are_refused_at_resume_and_read_anew(folder: Path, changed: str) -> None:
+    path = started(folder, GIVEN)
+    before = only(path)
+    if changed == "accuracy.csv":
+        rows = (folder / changed).read_text().splitlines()
+        lines = [rows[0], *(f"{row.rpartition(',')[0]},{100 - float(row.rpartition(',')[2])}" for row in rows[1:])]
+        (folder / changed).write_text("\n".join(lines))
+    else:
+        (folder / changed).write_text(SPACE + "# as it was\n")
+    refused = codesign("resume", path)
+    assert refused.returncode == 2
+    assert f"{changed} has changed" in refused.stderr
+    after = only(started(folder, GIVEN, "again"))
+    assert (after["accuracy"] == before["accuracy"]) == (changed == "tiny.yaml")
+
+
+def test_files_within_options_and_folders_are_noted(folder: Path) -> None:
+    experiment = Experiment.load(written(folder, GIVEN))
+    assert {Path(name).name for name in experiment.files} == {"tiny.yaml", "accuracy.csv"}
+    (folder / "net").mkdir()
+    (folder / "net" / "labels.npy").write_bytes(b"1")
+    assert files_of({"trained": str(folder / "net")}) == (folder / "net" / "labels.npy",)
+    assert files_of({"space": "quantised", "options": {"space": str(folder / "tiny.yaml")}}) == (folder / "tiny.yaml",)
+    assert files_of({"network": "resnet18", "options": {"batch": 1}}) == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("at_least: 60", "at_least: 0.6", "accuracies are in per cent (got 0.6)"),
+        ("at_least: 60", "mode: joint\n  at_least: [50, 60]", "a joint search takes one level (got 2)"),
+        (
+            "space: tiny.yaml",
+            "space: tiny.yaml\n  options: {width: 1}",
+            "a space from a file has no options (got width)",
+        ),
+        ("file: accuracy.csv", "file: accuracy.csv, name: x", "unknown option 'name'"),
+        ("file: accuracy.csv", "file: accuracy.csv, space: x", "unknown option 'space'"),
+    ],
+)
+def test_more_wrong_searches(folder: Path, old: str, new: str, expected: str) -> None:
+    assert old in NESTED
+    with pytest.raises(DocumentError) as error:
+        Experiment.load(written(folder, NESTED.replace(old, new)))
+    assert expected in str(error.value)
+
+
+def test_joint_searches_need_something_to_search(folder: Path) -> None:
+    with pytest.raises(DocumentError, match="here designs are given"):
+        Experiment.load(written(folder, GIVEN.replace("at_least: 60", "mode: joint")))
+
+
+def test_the_command_keeps_budgets_and_what_it_reads(folder: Path) -> None:
+    limited = GIVEN.replace("accelerators: [eyeriss]", "accelerators: [eyeriss], budget: {area: 0.01 mm2}")
+    done = codesign("nas", written(folder, limited))
+    assert done.returncode == 1
+    assert "mm2, the budget is 0.01" in done.stdout
+    for target in ("accuracy.csv", "experiment.yaml"):
+        before = (folder / target).read_text()
+        refused = codesign("nas", written(folder, GIVEN), "--csv", folder / target)
+        assert refused.returncode == 2
+        assert "would be written over what is read" in refused.stderr
+        assert (folder / target).read_text() == before or target == "experiment.yaml"
+    assert codesign("nas", folder / "experiment.yaml", "--csv", folder / "none" / "x.csv").returncode == 2
+
+
+def test_the_report_says_whose_gain_it_is(folder: Path) -> None:
+    text = NESTED.replace("  at_least", "  baseline: {network: mobilenet_v2, accuracy: 72}\n  at_least")
+    path = started(folder, text.replace("generations: 2", "generations: 1"))
+    done = codesign("report", path)
+    assert done.returncode == 0, done.stderr
+    assert "by the network, which has" in done.stdout
+    assert (path / "best" / "network.txt").exists()
+    page = (path / "report.html").read_text()
+    assert 'class="network"' in page
+    assert "Accuracy against EDP" in page
+    # The product of both parts is the whole.
+    times = "\N{MULTIPLICATION SIGN}"
+    numbers = [float(word.rstrip(times)) for word in done.stdout.split() if word.endswith(times)]
+    assert numbers[0] == pytest.approx(numbers[1] * numbers[2], rel=0.02)

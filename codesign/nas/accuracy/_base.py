@@ -56,6 +56,10 @@ class Estimator(ABC):
         found = self.estimates(codes)
         return np.array([-np.inf if e.accuracy is None else e.accuracy for e in found], np.float64)
 
+    def listed(self) -> Codes | None:
+        """The networks (n, genes) that it can speak of, where these are few; None for all, or for a rule."""
+        return None
+
     def covers(self, codes: Codes) -> NDArray[np.bool_]:
         """(n,) which networks it can speak of: a search may keep to them (``admits``)."""
         return np.ones(len(codes), np.bool_)

@@ -142,7 +142,7 @@ def fitting(space: Space) -> tuple[str, ...]:
     return tuple(name for name, named in ESTIMATORS.items() if isinstance(space, named.spaces))
 
 
-def load(name: str, space: Space, **options: Any) -> Estimator:
+def load(name: str, space: Space, /, **options: Any) -> Estimator:
     """The estimator with this name for a space; ``options`` as in the module.
 
     Raises NetworkError, naming the estimator and the option: for an unknown name, an estimator that does not fit the

@@ -57,6 +57,11 @@ class MeasuredTable(Estimator):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def listed(self) -> Codes | None:
+        """The networks of the table."""
+        codes = [np.frombuffer(key, np.int64) for key in self._rows]
+        return np.array(codes, np.int64).reshape(-1, len(self.space.genes))
+
     def covers(self, codes: Codes) -> NDArray[np.bool_]:
         """(n,) which networks are in the table."""
         return np.array([code.tobytes() in self._rows for code in codes], np.bool_)

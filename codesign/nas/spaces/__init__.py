@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,18 +55,30 @@ SPACES: dict[str, Callable[..., Space]] = {
 }
 
 
-def load(name_or_path: str | Path, **options: Any) -> Space:
+def load(name_or_path: str | Path, /, **options: Any) -> Space:
     """The space with this name, or the one that a ``.yaml`` file describes.
 
     Raises NetworkError for an unknown name or option, :class:`~accelerators.documents.DocumentError` for a file.
     """
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")):
+        if options:
+            raise NetworkError(f"{text}: a space from a file has no options (got {', '.join(options)})")
         return staged.load(text)
     if text not in SPACES:
         raise NetworkError(
             f"unknown space {text!r}{did_you_mean(text, SPACES)} (known: {', '.join(SPACES)}, or a .yaml file)"
         )
+    parameters = inspect.signature(SPACES[text]).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for name in options:
+            if name not in parameters:
+                has = f"its options are {', '.join(parameters)}" if parameters else "it has none"
+                raise NetworkError(f"{text}: unknown option {name!r}{did_you_mean(name, parameters) or ';'} ({has})")
+    missing = [p.name for p in parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    for name in missing:
+        if name not in options:
+            raise NetworkError(f"{text}: {name} is missing")
     try:
         return SPACES[text](**options)
     except TypeError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from codesign.nas import _options
 from codesign.nas.spaces import Space
-from codesign.nas.strategies._base import Admits, Strategy
+from codesign.nas.strategies._base import Admits, NoneAdmittedError, Strategy
 from codesign.nas.strategies.evolution import Nsga2, OfaEvolution, RegularisedEvolution
 from codesign.nas.strategies.random import Random
 from codesign.nas.strategies.reinforce import Reinforce
@@ -22,6 +22,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
 def load(
     name: str,
     space: Space,
+    /,
     *,
     population: int | None = None,
     seed: Seed = 0,
@@ -46,6 +47,7 @@ __all__ = [
     "STRATEGIES",
     "Admits",
     "Costs",
+    "NoneAdmittedError",
     "Nsga2",
     "OfaEvolution",
     "Random",

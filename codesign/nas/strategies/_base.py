@@ -37,6 +37,10 @@ Admits = Callable[[Codes], NDArray[np.bool_]]
 _MOST_DRAWN = 20_000
 
 
+class NoneAdmittedError(NetworkError):
+    """Too few networks are admitted to find another one."""
+
+
 class Strategy(ABC):
     """Proposes networks of ``space``, about ``population`` of them at once."""
 
@@ -69,7 +73,7 @@ class Strategy(ABC):
     def ask(self) -> Codes:
         """The next networks, (n, genes).
 
-        Raises NetworkError if no network that is admitted can be found.
+        Raises :class:`NoneAdmittedError` if no network that is admitted can be found.
         """
 
     def tell(self, codes: ArrayLike, scores: ArrayLike) -> None:
@@ -99,7 +103,7 @@ class Strategy(ABC):
         found, drawn = found[self._admits(found)], count
         while len(found) < count:
             if drawn > _MOST_DRAWN * max(1, len(found)):
-                raise NetworkError(f"{self.space.name}: of {drawn} networks drawn only {len(found)} are admitted")
+                raise NoneAdmittedError(f"{self.space.name}: of {drawn} networks drawn only {len(found)} are admitted")
             more = draw(count)
             drawn += count
             found = np.concatenate([found, more[self._admits(more)]])
@@ -110,7 +114,12 @@ class Strategy(ABC):
         given, self._given = self._given[:count], self._given[count:]
         if len(given) == count:
             return given
-        drawn = self._admitted(count - len(given), lambda number: self.space.sample(self.random, number))
+        try:
+            drawn = self._admitted(count - len(given), lambda number: self.space.sample(self.random, number))
+        except NoneAdmittedError:
+            if len(given):
+                return given
+            raise
         return np.concatenate([given, drawn])
 
     def state(self) -> dict[str, Any]:
