@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from accelerators.documents import Document
 from accelerators.spatial.architecture import SpatialAccelerator
 from benchmarks.papers._arms import Arm, accelerator_of, evaluated, network, streamed
-from codesign.search.naas import naas_design
 from codesign.search.budget import Budget
+from codesign.search.naas import naas_design
 from codesign.search.space import Design, HardwareSpace
 from mappers.mapspace import divisors_of
 

@@ -30,8 +30,8 @@ from scipy.stats import mannwhitneyu
 from benchmarks._common import BadInputError, report
 from benchmarks.search._enumerated import Table, enumerate_all, key, read_experiment
 from codesign.experiments.candidates import Record
-from codesign.experiments.search import Search
 from codesign.experiments.experiment import Experiment, Point
+from codesign.experiments.search import Search
 
 DEFAULT = Path(__file__).parent / "reduced.yaml"
 #: One inverted residual of MobileNetV2, the one that halves the picture to 7x7: expansion, depthwise, projection.

@@ -33,8 +33,8 @@ from rich.progress import Progress as Bar
 from benchmarks._common import BadInputError, report
 from codesign import networks
 from codesign.experiments import run
-from codesign.experiments.ledger import Ledger
 from codesign.experiments.experiment import Experiment
+from codesign.experiments.ledger import Ledger
 from codesign.networks import NetworkError
 
 _POPULATION = 20
