@@ -28,7 +28,7 @@ resolution: 32
 stem: {channels: 8}
 stages:
   - {name: a, block: mbconv, width: [8, 16], depth: [1, 2], kernel: [3, 5]}
-  - {name: b, block: conv, width: [16, 24, 32], stride: 2}
+  - {name: b, block: conv, width: [16, 32], stride: 2}
 head: {channels: 32}
 """
 LEVELS = (30.0, 50.0)
@@ -129,8 +129,9 @@ def test_baselines_get_the_least_edp_first(monkeypatch: pytest.MonkeyPatch, tmp_
     assert len(found.hardware) == 2
     for data, result in found.hardware:
         assert result == totals(accelerator_of(data), Arm(("ds_cnn",), "optimal", pad=True))
+    assert list(found.styles) == ["published, fixed", "best fixed"]
     assert list(strict.mapped) == ["optimal tiles"]
-    assert strict.style == "optimal"
+    assert strict.styles == {"optimal tiles": "optimal"}
 
 
 def made_up(edp: float) -> Totals:
@@ -157,7 +158,8 @@ def test_figure_10_prints_how_many_times_lower(
     monkeypatch.setitem(naas.SPACES, "ofa_resnet50", lambda: Networks("ofa_resnet50", levels, {}, "an offset"))
     hardware: tuple[tuple[dict[str, Any], Totals], ...] = (({}, made_up(2.0)), ({}, made_up(2.5)))
     mapped = {"fixed": made_up(12.0), "better": made_up(1.0)}
-    monkeypatch.setattr(_cosearch, "baselines", lambda *_: _cosearch.Baselines("optimal", mapped, hardware))
+    styles: dict[str, Style] = {"fixed": "optimal", "better": "other"}
+    monkeypatch.setattr(_cosearch, "baselines", lambda *_: _cosearch.Baselines(styles, mapped, hardware))
 
     def arm(low: float, high: float) -> list[_cosearch.Found]:
         found = [_cosearch.Found(level.at_least + 0.1, (), 1.0, {}, made_up(1.0)) for level in levels]
@@ -165,12 +167,13 @@ def test_figure_10_prints_how_many_times_lower(
             _cosearch.Found(f.accuracy, (), 1.0, {}, made_up(edp)) for f, edp in zip(found, (low, high), strict=True)
         ]
 
-    monkeypatch.setattr(_cosearch, "sized", lambda *_: arm(6.0, 7.0))
+    sized = {"optimal": arm(6.0, 7.0), "other": arm(3.0, 4.0)}
+    monkeypatch.setattr(_cosearch, "sized", lambda networks, style, *_: sized[style])
     monkeypatch.setattr(_cosearch, "searched", lambda *_: arm(1.5, 2.4))
     arguments = ["--figure", "10", "--space", "ofa_resnet50", "--seeds", "2", "--protocol", protocol]
     code, out = printed(arguments, monkeypatch, capsys)
     assert code == missed
-    assert "ofa_resnet50, +0: EDP of C over B 2.70 (2.40-3.00); paper 3.01" in out
+    assert "ofa_resnet50, +0: EDP of C over B: fixed 2.70 (2.40-3.00), better 1.35 (1.20-1.50); paper 3.01" in out
     assert "ofa_resnet50, +0: EDP of A over D: fixed 8.00 (8.00-8.00), better 0.67" in out
     assert "ofa_resnet50, +2.7: EDP of A over D: fixed 5.00 (5.00-5.00), better 0.42 (0.42-0.42); paper 4.88" in out
     assert "EDP of A over B: fixed 5.40 (4.80-6.00)" in out
