@@ -218,7 +218,8 @@ def _rule(details: ErrorDetails, model: type[pydantic.BaseModel]) -> str:
     kind, context, value = details["type"], details.get("ctx", {}), details["input"]
     got = f" (got {_short(value)})"
     if isinstance(value, float) and math.isnan(value) and kind.startswith(("greater_than", "less_than")):
-        return f"must be a number{got}"
+        # It breaks any bound: which one says nothing.
+        return f"must be finite{got}"
     match kind:
         case "missing":
             return "is required"

@@ -102,9 +102,17 @@ def measurable(path: Path, key: str, values: NDArray[Any]) -> NDArray[np.float64
 
 
 def report(
-    header: Sequence[str], rows: Iterable[Sequence[object]], failures: Sequence[str], figures: str, passed: bool
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    failures: Sequence[str],
+    figures: str,
+    passed: bool,
+    judged: bool = True,
 ) -> int:
-    """Print a table, the failures, and one line of figures; returns the exit code."""
+    """Print a table, the failures, and one line of figures; returns the exit code.
+
+    Without failures and without targets nothing was ``judged``, which is said.
+    """
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     table = Table(box=None)
     for position, title in enumerate(header):
@@ -116,5 +124,6 @@ def report(
         console.print(line, markup=False)
     if len(failures) > _MOST_LINES:
         console.print(f"... and {len(failures) - _MOST_LINES} more")
-    console.print(f"{figures}: {'ok' if passed else 'BELOW TARGET'}", markup=False, soft_wrap=True)
+    verdict = "BELOW TARGET" if not passed else "ok" if judged else "not judged"
+    console.print(f"{figures}: {verdict}", markup=False, soft_wrap=True)
     return 0 if passed else 1

@@ -24,6 +24,8 @@ COMMANDS = (
     "benchmarks.mappers.network_optimum",
     "benchmarks.search.quality",
     "benchmarks.search.speed",
+    "benchmarks.search.three_levels",
+    "benchmarks.nas.inner_search",
     "benchmarks.nas.analognas",
     "benchmarks.nas.crossbar_accuracy",
     "benchmarks.speed.kernel",

@@ -13,13 +13,17 @@ from pathlib import Path
 from accelerators import catalog
 from accelerators.catalog import Hardware
 from accelerators.costs import Cost, Infeasible
-from accelerators.documents import DocumentError
+from accelerators.documents import DocumentError, parse, read_text
 from accelerators.processors import lookup
 from accelerators.processors.lookup import LatencyTable, MissingKeysError
+from accelerators.processors.processor import Processor
 from codesign.costs import LayerCost, MeasuredCost
 from codesign.nas.lookup_keys import parts, style_of
 from codesign.networks import Layer, Network, NetworkError
 from codesign.predictors import Predictor
+
+#: Interpolated entries that a result names, beside its layers.
+_MOST_SAID = 5
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,14 @@ Device = TableDevice | LearnedDevice
 def load(name_or_path: str | Path, *, interpolate: bool = False, extrapolate: bool = False) -> Hardware | Device:
     """Hardware of any kind: a name of the catalog, a datasheet, a latency table (.json or .yaml), a predictor (.npz).
 
+    A number type may follow a processor's name or datasheet, ``titan_rtx:fp16``; else it runs its first one.
+
     Raises :class:`~accelerators.documents.DocumentError`, with what is wrong and where.
     """
     path = Path(name_or_path)
+    name, separator, number_type = str(name_or_path).rpartition(":")
+    if separator and not path.exists():
+        return _with_type(name, catalog.load(name), number_type)
     if path.suffix == ".npz":
         try:
             return LearnedDevice(path.stem, Predictor.load(path), extrapolate)
@@ -83,14 +92,21 @@ def load(name_or_path: str | Path, *, interpolate: bool = False, extrapolate: bo
     return catalog.load(name_or_path)
 
 
-def _is_table(path: Path) -> bool:
-    """Whether a file's first key is that of a block or of a size, or its kind that of a table."""
+def _with_type(name: str, hardware: Hardware, number_type: str) -> Hardware:
+    if not isinstance(hardware, Processor):
+        raise DocumentError([f"{name}:{number_type}: a number type is for processors, and {name} is none"])
     try:
-        with path.open(encoding="utf-8") as file:
-            head = file.read(4096)
-    except (OSError, UnicodeDecodeError):
+        return replace(hardware.running(number_type), name=f"{hardware.name}:{number_type}")
+    except ValueError as error:
+        raise DocumentError([f"{name}: {error}"]) from None
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a YAML file is a latency table; one that cannot be read is not."""
+    try:
+        return lookup.is_table(parse(read_text(path)).data)
+    except DocumentError:
         return False
-    return f"kind: {lookup.KIND}" in head or "-input:" in head.splitlines()[0] if head.strip() else False
 
 
 def operator_key(layer: Layer) -> str:
@@ -134,7 +150,11 @@ def on_table(graph: Network, device: TableDevice) -> MeasuredCost:
     if total.std_ms is not None:
         quality += f", standard deviation {total.std_ms:.3g} ms"
     if total.interpolated:
-        quality += f"; {len(total.interpolated)} different entries are interpolated from the nearest ones"
+        said = [f"{key} from {source}" for key, source in list(total.interpolated.items())[:_MOST_SAID]]
+        more = len(total.interpolated) - len(said)
+        said += [f"{more} more, see the layers"] if more > 0 else []
+        many = "1 entry is" if len(total.interpolated) == 1 else f"{len(total.interpolated)} different entries are"
+        quality += f"; {many} interpolated: {', '.join(said)}"
     if "error" in table.about:
         quality += f"; {table.about['error']}"
     return MeasuredCost(graph.name, device.name, None, 0.0, layers, quality, measured_latency_s=total.latency_ms * 1e-3)
@@ -142,10 +162,12 @@ def on_table(graph: Network, device: TableDevice) -> MeasuredCost:
 
 def _timed(table: LatencyTable, key: str, interpolate: bool) -> Cost | Infeasible:
     try:
-        seconds = table.latency([key], interpolate).latency_ms * 1e-3
+        found = table.latency([key], interpolate)
     except MissingKeysError as error:
         return Infeasible("missing", f"{table.name}: no entry for {error.keys[0]}", {"key": key})
-    return Cost(0.0, 0, seconds, 0, 0, 0.0, "measured", {})
+    source = found.interpolated.get(key)
+    told = "measured" if source is None else f"interpolated from {source}"
+    return Cost(0.0, 0, found.latency_ms * 1e-3, 0, 0, 0.0, told, {})
 
 
 def on_learned(graph: Network, device: LearnedDevice) -> MeasuredCost:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -110,7 +111,8 @@ def profile(
         for done, network in enumerate(networks):
             if progress:
                 progress(done, len(networks) + len(check))
-            layers, gap = _layer_times(network, settings)
+            with _room(network):
+                layers, gap = _layer_times(network, settings)
             for key, names in _keyed(network, style):
                 # A part without layers of its own (a pooling that is none) takes nothing.
                 runs = np.sum([layers[name] + gap for name in names] or [np.zeros(settings.repeats)], axis=0)
@@ -146,10 +148,13 @@ def profile(
 
 
 def network_s(network: Network, settings: Settings) -> tuple[float, float]:
-    """Mean and standard deviation of what a whole network takes, in seconds."""
-    module, inputs = _ready(network)
+    """Mean and standard deviation of what a whole network takes, in seconds.
+
+    Raises NetworkError for a network that cannot run, for lack of memory too.
+    """
     times = []
-    with _threads(settings.threads), _inference():
+    with _room(network), _threads(settings.threads), _inference():
+        module, inputs = _ready(network)
         for run in range(settings.warm_ups + settings.repeats):
             began = time.perf_counter()
             module(*inputs)
@@ -232,6 +237,19 @@ def _ready(network: Network) -> tuple[NetworkModule, list[Any]]:
         else:
             inputs.append(torch.randn(batch, *shape, generator=generator))
     return module, inputs
+
+
+@contextmanager
+def _room(network: Network) -> Iterator[None]:
+    """Say which network has no room in memory; PyTorch's allocator raises a RuntimeError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+            raise
+        bytes_ = re.search(r"allocate (\d+) bytes", str(error))
+        wanted = f" for {int(bytes_[1]) / 2**30:.3g} GiB at once" if bytes_ else ""
+        raise NetworkError(f"{network.name}: this machine has no memory{wanted}: a smaller batch may fit") from None
 
 
 @contextmanager

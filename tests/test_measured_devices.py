@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from accelerators.costs import Cost
 from accelerators.documents import DocumentError
 from accelerators.processors import lookup
 from accelerators.processors.lookup import Entry, LatencyTable
@@ -82,7 +83,10 @@ def test_missing_entries_name_their_keys_unless_interpolated() -> None:
     (cost,) = evaluate(network, TableDevice("d", {"": near}, interpolate=True)).results
     assert cost.latency_s == pytest.approx(len(list(network)) * 0.5e-3)
     assert cost.quality is not None
-    assert "1 different entries are interpolated" in cost.quality
+    assert f"1 entry is interpolated: {gone} from {other}" in cost.quality
+    first = cost.layers[0].cost
+    assert isinstance(first, Cost)
+    assert first.bottleneck == f"interpolated from {other}"
 
 
 @pytest.mark.parametrize("style", ["ofa", "nsganet", "proxyless"])
@@ -220,14 +224,16 @@ def test_means_without_the_extremes() -> None:
 )
 def test_the_nearest_operator_is_scaled(known: str, wanted: str, ratio: float | None) -> None:
     found = lookup.nearest({known: Entry(2.0, 0.1)}, wanted)
-    assert (found and found.mean_ms) == (ratio and pytest.approx(2 * ratio))
+    assert (found and found[0].mean_ms) == (ratio and pytest.approx(2 * ratio))
+    assert found is None or found[1] == known
 
 
 def test_another_kernel_is_taken_last() -> None:
     entries = {"conv2d(K16 C16 R5 S5)": Entry(9.0), "conv2d(K128 C128 R3 S3)": Entry(64.0)}
     found = lookup.nearest(entries, "conv2d(K16 C16 R3 S3)")
     assert found is not None
-    assert found.mean_ms == pytest.approx(1.0)
+    assert found[0].mean_ms == pytest.approx(1.0)
+    assert found[1] == "conv2d(K128 C128 R3 S3)"
 
 
 def test_dropped_operators_do_no_work() -> None:
@@ -235,6 +241,44 @@ def test_dropped_operators_do_no_work() -> None:
     (cost,) = evaluate(nas_bench_201.network(cell), "raspberry_pi_4").results
     assert cost.utilisation is not None
     assert 0 <= cost.utilisation <= 1
+
+
+def test_tables_are_known_by_what_is_in_them(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    for content, is_table in (
+        ("conv2d(K16 C3 P32 Q32 R3 S3): {mean: 1.0}\n", True),
+        ("# operators\n'224':\n  Conv-input:224x224x3-output:112x112x24: {mean: 1.0}\n", True),
+        ('kind: "latency_table"\nentries: {a: {mean: 1.0}}\n', True),
+        ("# kind: latency_table\nname: x\nkind: processor\n", False),
+    ):
+        path.write_text(content)
+        if is_table:
+            assert isinstance(devices.load(path), TableDevice)
+        else:
+            with pytest.raises(DocumentError, match="clock: is required"):
+                devices.load(path)
+    path.write_text("kind: latency_table\nentries: 3\n")
+    with pytest.raises(DocumentError, match=r"t.yaml:2:10: entries: must be a mapping"):
+        devices.load(path)
+
+
+def test_processors_run_any_number_type_of_their_datasheet() -> None:
+    fast, slow = evaluate("resnet18", ["titan_rtx:fp16", "titan_rtx"], batch=8).results
+    assert (fast.hardware, slow.hardware) == ("titan_rtx:fp16", "titan_rtx")
+    assert fast.latency_s is not None
+    assert slow.latency_s is not None
+    assert fast.latency_s < slow.latency_s
+    assert str(fast.quality).startswith("roofline, fp16")
+    with pytest.raises(DocumentError, match=r"titan_rtx: has no peak for 'int8' \(its datasheet has fp32, fp16\)"):
+        devices.load("titan_rtx:int8")
+    with pytest.raises(DocumentError, match="eyeriss is none"):
+        devices.load("eyeriss:int8")
+
+
+def test_a_machine_without_enough_memory_is_said() -> None:
+    network = load("resnet18", batch=10**9)
+    with pytest.raises(NetworkError, match=r"resnet18: this machine has no memory for \S+ GiB at once"):
+        profiling.profile([network], profiling.Settings(0, 3))
 
 
 # ------------------------------------------------------------------------------------------------- the command line
@@ -277,3 +321,36 @@ def test_what_commands_refuse(tmp_path: Path) -> None:
         measured.write_text(content)
         assert expected in refused("learn", str(measured), "--out", str(tmp_path / "p.npz"))
     assert not (tmp_path / "p.npz").exists()
+    assert "resnet18: classes must be an integer >= 1 (got 0)" in refused(
+        "evaluate", "resnet18", "--on", "raspberry_pi_4", "--set", "classes=0"
+    )
+    cell = "nas_bench_201:|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    assert "at most 62 bits" in refused("evaluate", cell, "--on", "raspberry_pi_4", "--batch", "9" * 18)
+    assert "--dim is for .onnx files" in refused("evaluate", cell, "--on", "raspberry_pi_4", "--dim", "N=3")
+
+
+def test_spaces_are_listed() -> None:
+    out = run("list", "spaces").stdout
+    assert "15,625" in out
+    assert "variant=cifar100" in out
+    assert "`" not in out
+
+
+def test_measurements_that_cannot_be_are_left_out_and_named(tmp_path: Path) -> None:
+    sizes = [96, 112, 128, 144, 160, 176, 192, 208]
+    networks = [load("mobilenet_v2", resolution=size) for size in sizes]
+    values = [size**2 / 1e3 for size in sizes]
+    clean = Predictor("ms").fit(networks, values)
+    values[3] *= 1e9
+    found = Predictor("ms").fit(networks, values)
+    assert found.outliers == (3,)
+    assert found.predict(networks[3]).mean == pytest.approx(clean.predict(networks[3]).mean, rel=0.1)
+    measured = tmp_path / "m.csv"
+    rows = [f"nas_bench_201:|{a}~0|+|{b}~0|nor_conv_1x1~1|+|skip_connect~0|none~1|{a}~2|,{t}\n" for a, b, t in (
+        ("nor_conv_3x3", "nor_conv_3x3", 30), ("nor_conv_3x3", "none", 21), ("nor_conv_1x1", "none", 9),
+        ("nor_conv_1x1", "nor_conv_3x3", 18), ("avg_pool_3x3", "nor_conv_3x3", 15), ("none", "nor_conv_1x1", "6e9"),
+    )]  # fmt: skip
+    measured.write_text("network,latency_ms\n\n" + "".join(rows))
+    done = run("learn", str(measured), "--out", str(tmp_path / "p.npz"))
+    assert done.returncode == 0, done.stderr
+    assert "m.csv:8: 6e+09 ms, which the others find impossible" in done.stdout

@@ -27,7 +27,7 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", _README, re.MULTILINE | re.DOTALL)
 
 
-_DATASHEET, _CONSTRAINTS, _MAPPING, _PINS, _THREE_LEVELS, _PROCESSOR, _CROSSBAR, _SPACE = _blocks("yaml")
+_DATASHEET, _CONSTRAINTS, _MAPPING, _PINS, _THREE_LEVELS, _PROCESSOR, _CROSSBAR, _SPACE, _QUANTISED = _blocks("yaml")
 
 
 def test_the_datasheet_is_valid_and_runs() -> None:
@@ -70,6 +70,12 @@ def test_the_search_on_three_levels_is_valid() -> None:
     (point,) = Experiment.parse(_THREE_LEVELS, Path("experiment.yaml").resolve()).points
     assert point.nas is not None and point.nas["at_least"] == [75, 76.5, 78]
     assert point.baseline is not None and point.baseline.accuracy == 76.1
+
+
+def test_the_quantised_search_is_valid() -> None:
+    text = "name: a\nhardware: {accelerators: [eyeriss]}\n" + _QUANTISED
+    (point,) = Experiment.parse(text, Path("experiment.yaml").resolve()).points
+    assert point.nas is not None and point.nas["space"] == "quantised"
 
 
 def test_the_processor_runs(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,7 +35,8 @@ _RUNTIMES = Path(__file__).parent / "runtimes"
 BytesPerSecond = Annotated[float, measured("rate in bytes per second", 1.0, 1e18)]
 Operations = Annotated[float, measured("rate in operations per second", 1.0, 1e21)]
 Duration = Annotated[float, measured("time in seconds", 0, 1e3)]
-Part = Annotated[float, Field(gt=0, le=1)]
+Part = Annotated[float, Field(ge=1e-9, le=1)]
+Cycles = Annotated[float, Field(ge=1e-4, le=1e6)]
 Multiple = Annotated[float, Field(ge=0, le=1e6)]
 
 
@@ -45,7 +45,7 @@ class ArithmeticSheet(StrictModel):
 
     peak: Annotated[Operations, Field(description="of the whole processor; a multiply-accumulate is two operations")]
     lanes: Annotated[int, Field(ge=1, le=65536, description="operations that a core does side by side")] = 1
-    cycles: Annotated[float, Field(gt=0, le=1e4, description="per operation and lane")] = 1.0
+    cycles: Annotated[Cycles, Field(description="per operation and lane")] = 1.0
 
 
 class CacheSheet(StrictModel):
@@ -79,10 +79,11 @@ class RuntimeSheet(StrictModel):
     source: str = ""
     dispatch: Annotated[Duration, Field(description="time to start the simplest operator")] = 0.0
     dispatches: Annotated[dict[Class, Multiple], Field(description="times that, by class")] = {}
+    channel_dispatches: Annotated[Multiple, Field(description="times that, per channel of a batch normalisation")] = 0.0
     asynchronous: bool = False
     efficiency: dict[Class, Part] = {}
     scalar: Annotated[list[Class], Field(description="classes without vectors")] = []
-    scalar_cycles: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    scalar_cycles: Cycles = 1.0
     grain: Annotated[int, Field(ge=1, le=10**9, description="elements for which one core is enough")] = 1
     threads: Annotated[int | None, Field(ge=1, description="cores that are used at most")] = None
     divides_pixels: Annotated[bool, Field(description="cores share the pixels of an image, not only channels")] = True
@@ -166,10 +167,13 @@ def load(document: Document) -> Processor:
 
 
 def _runtime_of(sheet: RuntimeUseSheet) -> Runtime:
-    given: Mapping[str, Any] = {key: getattr(sheet, key) for key in sheet.model_fields_set if key != "like"}
+    given: dict[str, Any] = {key: getattr(sheet, key) for key in sheet.model_fields_set if key != "like"}
     if sheet.like is not None:
         known = _known_runtime(sheet.like)
-        given = {**{key: getattr(known, key) for key in known.model_fields_set}, **given}
+        for key in known.model_fields_set:
+            value = getattr(known, key)
+            # Of figures by class the others stay.
+            given[key] = {**value, **given.get(key, {})} if isinstance(value, dict) else given.get(key, value)
     values = {key: value for key, value in given.items() if key not in ("description", "dispatch", "scalar")}
     if "dispatch" in given:
         values["dispatch_s"] = given["dispatch"]

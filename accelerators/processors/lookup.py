@@ -56,11 +56,11 @@ class MissingKeysError(KeyError):
 @dataclass(frozen=True)
 class Estimate:
     """A sum of entries: milliseconds, its standard deviation if all entries have one, and the entries that were not in
-    the table and were interpolated."""
+    the table and were interpolated, each with the one that it was scaled from."""
 
     latency_ms: float
     std_ms: float | None
-    interpolated: tuple[str, ...] = ()
+    interpolated: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,14 @@ class LatencyTable:
         what the nearest block of its kind takes, scaled by size (:func:`nearest`); if there is none, it is missing.
         """
         found: dict[str, Entry] = {}
-        made_up: list[str] = []
+        made_up: dict[str, str] = {}
         missing: list[str] = []
         for key in dict.fromkeys(keys):
             entry = self.entries.get(key)
             if entry is None and interpolate:
-                entry = nearest(self.entries, key)
-                made_up += [key] if entry else []
+                scaled = nearest(self.entries, key)
+                if scaled is not None:
+                    entry, made_up[key] = scaled
             if entry is None:
                 missing.append(key)
             else:
@@ -98,7 +99,7 @@ class LatencyTable:
         spread = [entry.std_ms for entry in chosen]
         variance = None if None in spread else math.fsum(std**2 for std in spread if std is not None)
         total = math.fsum(entry.mean_ms for entry in chosen)
-        return Estimate(total, None if variance is None else math.sqrt(variance), tuple(made_up))
+        return Estimate(total, None if variance is None else math.sqrt(variance), made_up)
 
     def to_json(self) -> str:
         """The table as JSON in the format of Once-for-All, under a head if something is known about it."""
@@ -111,8 +112,9 @@ def _record(entry: Entry) -> dict[str, Any]:
     return {key: value for key, value in record.items() if value is not None}
 
 
-def nearest(entries: Mapping[str, Entry], key: str) -> Entry | None:
-    """What a block or operator takes that differs from those of a table in its sizes only: the nearest one's, scaled.
+def nearest(entries: Mapping[str, Entry], key: str) -> tuple[Entry, str] | None:
+    """What a block or operator takes that differs from those of a table in its sizes only: the nearest one's, scaled,
+    and the key of that one.
 
     Blocks of a kind have equal text between their sizes, kernel, stride and flags included; time goes with the
     geometric mean of input and output words, and with the expansion. Operators of a kind have equal strides; time goes
@@ -120,7 +122,8 @@ def nearest(entries: Mapping[str, Entry], key: str) -> Entry | None:
     distance of the sizes' logarithms.
     """
     wanted = _parts(key)
-    best, least = None, math.inf
+    best: tuple[Entry, str] | None = None
+    least = math.inf
     for known, entry in entries.items():
         theirs = _parts(known)
         if theirs.words != wanted.words:
@@ -129,7 +132,7 @@ def nearest(entries: Mapping[str, Entry], key: str) -> Entry | None:
         distance = sum(weight * abs(math.log(a / b)) for (a, b), weight in zip(pairs, wanted.distances, strict=True))
         if distance < least:
             ratio = math.prod((a / b) ** power for (a, b), power in zip(pairs, wanted.powers, strict=True))
-            best, least = Entry(entry.mean_ms * ratio, entry.std_ms and entry.std_ms * ratio), distance
+            best, least = (Entry(entry.mean_ms * ratio, entry.std_ms and entry.std_ms * ratio), known), distance
     return best
 
 
@@ -171,6 +174,19 @@ def _parts(key: str) -> _Parts:
     return _Parts(shape, sizes, (1.0,) * len(sizes), powers)
 
 
+def is_table(data: Any) -> bool:
+    """Whether a parsed document means to be a latency table: by its head, or by its keys and entries without one."""
+    if not isinstance(data, dict) or "kind" in data:
+        return isinstance(data, dict) and data["kind"] == KIND
+    return any(
+        "-input:" in key
+        or _OPERATOR.fullmatch(key)
+        or _SIZE.fullmatch(key)
+        or (isinstance(value, dict) and "mean" in value)
+        for key, value in data.items()
+    )
+
+
 def is_name(text: str) -> bool:
     """Whether a device may be called so."""
     return bool(_NAME.fullmatch(text))
@@ -210,7 +226,8 @@ def read(path: Path | str) -> dict[str, LatencyTable]:
         if problems:
             raise DocumentError(problems)
         if not isinstance(data.get("entries"), dict) or not data["entries"]:
-            problem(("entries",) if "entries" in data else (), "entries: must be a mapping of keys to entries")
+            missing = "must be a mapping of keys to entries"
+            problem(("entries",), missing) if "entries" in data else problem((), f"entries: {missing}")
             raise DocumentError(problems)
         data, inside = data["entries"], ("entries",)
     by_size = not inside and all(_SIZE.fullmatch(str(key)) and isinstance(value, dict) for key, value in data.items())

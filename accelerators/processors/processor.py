@@ -42,18 +42,21 @@ class Runtime:
     """The software that runs networks on a processor.
 
     ``dispatch_s`` is what the host takes to start the simplest operator, ``dispatches`` how many times that it is for a
-    class (1 if absent). An ``asynchronous`` runtime starts operators while earlier ones run. ``efficiency`` is the part
-    of the peak that a class reaches with all lanes and cores filled. ``scalar`` classes use no vectors:
-    ``scalar_cycles`` per operation. ``grain`` is the number of elements per core below which an elementwise operator
-    or a pooling gets no further core, ``threads`` the cores that are used at most; without ``divides_pixels`` cores
-    share the channels and images of a convolution only. ``folds_batch_norm`` and ``fuses_elementwise`` say what is
-    merged into the operator before it, ``drops_unreachable`` and ``folds_zero_inputs`` what becomes of dead operators,
-    and ``merges_duplicates`` whether operators that compute the same are run once.
+    class (1 if absent), and ``channel_dispatches`` how many times for every channel of a batch normalisation that is
+    started by itself, where its kernel makes a view of each. An ``asynchronous`` runtime starts an operator while the
+    device works on it. ``efficiency`` is the part of the peak that a class reaches with all lanes and cores filled.
+    ``scalar`` classes use no vectors: ``scalar_cycles`` per operation. ``grain`` is the number of elements per core
+    below which an elementwise operator or a pooling gets no further core, ``threads`` the cores that are used at most;
+    without ``divides_pixels`` cores share the channels and images of a convolution only. ``folds_batch_norm`` and
+    ``fuses_elementwise`` say what is merged into the operator before it, ``drops_unreachable`` and
+    ``folds_zero_inputs`` what becomes of dead operators, and ``merges_duplicates`` whether operators that compute the
+    same are run once.
     """
 
     name: str
     dispatch_s: float = 0.0
     dispatches: Mapping[Class, float] = field(default_factory=dict)
+    channel_dispatches: float = 0.0
     asynchronous: bool = False
     efficiency: Mapping[Class, float] = field(default_factory=dict)
     scalar: frozenset[Class] = frozenset()
@@ -93,6 +96,17 @@ class Processor:
     description: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
+
+    def running(self, number_type: str) -> Processor:
+        """This processor with networks in another of its number types; raises ValueError for one it does not have."""
+        chosen = next((each for each in self.arithmetic if each.type == number_type), None)
+        if chosen is None:
+            known = ", ".join(each.type for each in self.arithmetic)
+            raise ValueError(f"has no peak for {number_type!r} (its datasheet has {known})")
+        # Tiles that were not given are as wide as a vector.
+        tiles = ((chosen.lanes, 1),) if self.tiles == ((self.type.lanes, 1),) else self.tiles
+        others = tuple(each for each in self.arithmetic if each is not chosen)
+        return replace(self, arithmetic=(chosen, *others), tiles=tiles)
 
     @property
     def type(self) -> Arithmetic:

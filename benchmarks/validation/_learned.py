@@ -131,7 +131,7 @@ def learned(
 
 
 def _report(space: str, samples: int, measurements: Sequence[Measurement], found: Sequence[_Scores]) -> int:
-    lines, failures = [], []
+    lines, failures, judged = [], [], 0
     for each, scores in zip(measurements, found, strict=True):
         rank, error = float(np.median(scores.ranks)), float(np.median(scores.errors))
         least, most = _targets(each, samples) if space == "nb201" else (None, None)
@@ -143,15 +143,19 @@ def _report(space: str, samples: int, measurements: Sequence[Measurement], found
             failures.append(f"{each.key}: {rank:.3f}, must be at least {least}; the ceiling is {scores.ceiling:.3f}")
         if most is not None and error > most:
             failures.append(f"{each.key}: median error {error:.1%}, must be at most {most:.0%}")
+        judged += least is not None or most is not None
         ratio = ""
         if scores.ratios:
             middle = float(np.median(scores.ratios))
             ratio = f"{middle:.3f}"
+            judged += samples >= _HAT_ENOUGH
             if samples >= _HAT_ENOUGH and middle > _MOST_ERROR:
                 failures.append(f"{each.key}: error {middle:.3f} times the perceptron's, must be at most {_MOST_ERROR}")
-        elif space != "nb201" and samples >= _ENOUGH and rank < scores.ceiling - _MOST_BEHIND:
-            behind = f"more than {_MOST_BEHIND} below the ceiling, {scores.ceiling:.3f}"
-            failures.append(f"{each.key}: {rank:.3f} is {behind}")
+        elif space != "nb201" and samples >= _ENOUGH:
+            judged += 1
+            if rank < scores.ceiling - _MOST_BEHIND:
+                behind = f"more than {_MOST_BEHIND} below the ceiling, {scores.ceiling:.3f}"
+                failures.append(f"{each.key}: {rank:.3f} is {behind}")
         spread = f"{rank:.3f} ({min(scores.ranks):.3f}-{max(scores.ranks):.3f})"
         lines.append((each.key, spread, f"{scores.ceiling:.3f}", f"{error:.1%}", ratio, ", ".join(wanted), scores.form))
     mean = float(np.mean([np.median(scores.ranks) for scores in found]))
@@ -169,9 +173,17 @@ def _report(space: str, samples: int, measurements: Sequence[Measurement], found
         "learnt from",
     )
     shown = [i for i in range(len(header)) if any(line[i] for line in lines)]
-    text = f"predictors on {space}, {samples} measurements: mean Spearman {mean:.3f} of {len(found)} measurements"
+    text = f"predictors on {space}, {samples} measurements: mean Spearman {mean:.3f} of {len(found)} measurements, "
+    text += f"{judged} of them judged" + (", and the mean" if target is not None else "")
     columns = tuple(header[i] for i in shown)
-    return report(columns, [tuple(line[i] for i in shown) for line in lines], failures, text, not failures)
+    return report(
+        columns,
+        [tuple(line[i] for i in shown) for line in lines],
+        failures,
+        text,
+        not failures,
+        judged > 0 or target is not None,
+    )
 
 
 def figures(cost: NetworkCost) -> tuple[float, float]:

@@ -58,6 +58,8 @@ _MODELS: dict[str, Callable[[], PhaseChange | ReRam]] = {
 _SIGMAS = 5.0
 _EXACT = 1e-6
 _CLOSE = 0.03
+#: Of numbers in a file: sums of products of such have room.
+_LARGEST = 1e30
 _QUANTILES = (0.05, 0.5, 0.95)
 #: The references were computed in single precision.
 _ROUNDING = 2e-6
@@ -301,6 +303,8 @@ def _matrix(path: Path, document: dict[str, Any], key: str) -> Floats:
         found = np.zeros(0)
     if found.ndim != 2 or not found.size or not np.isfinite(found).all():
         raise BadInputError(f"{path}: {key} must be a list of rows of numbers")
+    if np.abs(found).max() > _LARGEST:
+        raise BadInputError(f"{path}: {key}: numbers must be at most {_LARGEST:g} (got {np.abs(found).max():g})")
     return found
 
 
@@ -336,6 +340,8 @@ def _number(where: str, value: Any, key: str) -> float:
     found = value[key]
     if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         raise BadInputError(f"{where}: {key} must be a number (got {found!r})")
+    if abs(found) > _LARGEST:
+        raise BadInputError(f"{where}: {key} must be at most {_LARGEST:g} (got {found:g})")
     return float(found)
 
 

@@ -98,14 +98,23 @@ def console_of() -> Console:
 def network_of(
     name: str, batch: int | None, options: list[str] | None, dimensions: list[str] | None, allow_unknown: bool
 ) -> Any:
+    from accelerators.documents import DocumentError
     from codesign import networks
 
     space, separator, encoding = name.partition(":")
     if separator and not name.lower().endswith(".onnx"):
         from codesign.nas import spaces
 
-        found = spaces.load(space, **values_of("--set", options))
-        return found.network(found.parse(encoding), batch=batch or 1)
+        given = [option for option, value in (("--dim", dimensions), ("--allow-unknown", allow_unknown)) if value]
+        if given:
+            raise RefusedError(f"{given[0]} is for .onnx files, and {space} is a space")
+        try:
+            found = spaces.load(space, **values_of("--set", options))
+            return found.network(found.parse(encoding), batch=batch or 1)
+        except (networks.NetworkError, DocumentError):
+            raise
+        except ValueError as error:
+            raise networks.NetworkError(f"{space}: {error}") from None
     settings: dict[str, Any] = numbers_of("--set", options)
     if batch is not None:
         settings["batch"] = batch

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import sys
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,12 +20,15 @@ if TYPE_CHECKING:
     from accelerators.crossbar.crossbar import Crossbar
     from accelerators.processors.processor import Processor
 
+#: Networks of a space that are counted exactly in its list.
+_EXACT = 10**6
+
 
 @app.command("list")
 def list_things(
-    what: Annotated[str, typer.Argument(help="accelerators, networks, mappers or dataflows")],
+    what: Annotated[str, typer.Argument(help="accelerators, networks, spaces, mappers or dataflows")],
 ) -> None:
-    """List what is in the catalog or in the zoo."""
+    """List what is in the catalog, in the zoo or among network spaces."""
     console = console_of()
     table = Table(box=None)
     if what == "accelerators":
@@ -60,6 +66,19 @@ def list_things(
         for name, entry in ZOO.items():
             network = entry.build()
             table.add_row(name, f"{network.macs / 1e9:.4g}", f"{network.parameters:,}", entry.summary)
+    elif what == "spaces":
+        from codesign.nas.spaces import SPACES
+
+        for column in ("name", "networks", "options", "description"):
+            table.add_column(column, justify="right" if column == "networks" else "left")
+        for name, space in SPACES.items():
+            parameters = inspect.signature(space).parameters.values()
+            needs = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+            takes = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in parameters)
+            size = None if needs else space().size
+            count = "" if size is None else f"{size:,}" if size < _EXACT else f"{Decimal(size):.3g}"
+            said = (inspect.getdoc(space) or "").partition(";")[0].splitlines()[0]
+            table.add_row(name, count, takes, re.sub(r":data:`~[\w.]*?(\w+)`|``", r"\1", said).rstrip("."))
     elif what == "mappers":
         from mappers import MAPPERS
 
@@ -77,7 +96,7 @@ def list_things(
     else:
         from accelerators.suggestions import did_you_mean
 
-        known = ("accelerators", "networks", "mappers", "dataflows")
+        known = ("accelerators", "networks", "spaces", "mappers", "dataflows")
         raise RefusedError(f"there are lists of {' and '.join(known)} (got {what!r}){did_you_mean(what, known)}")
     console.print(table)
 
@@ -177,7 +196,8 @@ def _show_processor(console: Console, processor: Processor) -> None:
     console.print(table)
     runtime = processor.runtime
     said = [
-        f"starts an operator in {si(runtime.dispatch_s)}s" + (", ahead of time" if runtime.asynchronous else ""),
+        f"starts an operator in {si(runtime.dispatch_s)}s"
+        + (", while the device works" if runtime.asynchronous else ""),
         f"batch normalisation {'folded' if runtime.folds_batch_norm else 'by itself'}",
         f"elementwise operators {'fused' if runtime.fuses_elementwise else 'by themselves'}",
         f"unreachable operators {'dropped' if runtime.drops_unreachable else 'executed'}",

@@ -116,7 +116,7 @@ def learn(
     if out.suffix != ".npz":
         raise RefusedError(f"{out}: a predictor is an .npz file")
     require_writable_file(out)
-    unit, networks, values = _measured(measurements, batch, options)
+    unit, networks, values, lines = _measured(measurements, batch, options)
     from codesign.predictors import Predictor
 
     try:
@@ -132,9 +132,8 @@ def learn(
     parts = [part for part in (seen, f"what {predictor.reference} says" if referred else "") if part]
     console.print(f"learnt from {predictor.measurements} networks; sees {' and '.join(parts)}", markup=False)
     for row in predictor.outliers:
-        console.print(
-            f"left out: row {row + 1}, {values[row]:g} {unit}, which the others find impossible", markup=False
-        )
+        text = f"{values[row]:g} {unit}, which the others find impossible: mend or delete it"
+        console.print(f"warning: left out: {measurements}:{lines[row]}: {text}", markup=False, soft_wrap=True)
     missed = "unknown" if predictor.error is None or math.isnan(predictor.error) else f"{predictor.error:.1%}"
     text = f"left out in turn, networks are predicted with a median error of {missed}"
     if len(networks) < _FEW:
@@ -142,8 +141,10 @@ def learn(
     console.print(f"{text}; {out}", markup=False, highlight=False)
 
 
-def _measured(path: Path, batch: int | None, options: list[str] | None) -> tuple[str, list[Network], list[float]]:
-    """The unit, the networks and what was measured; raises RefusedError with the line."""
+def _measured(
+    path: Path, batch: int | None, options: list[str] | None
+) -> tuple[str, list[Network], list[float], list[int]]:
+    """The unit, the networks, what was measured and its lines; raises RefusedError with the line."""
     from codesign.networks import NetworkError
 
     try:
@@ -156,7 +157,7 @@ def _measured(path: Path, batch: int | None, options: list[str] | None) -> tuple
         raise RefusedError(
             f"{path}:1: columns must be network and one of {', '.join(_MEASURED)} (got {', '.join(header) or 'none'})"
         )
-    networks, values = [], []
+    networks, values, lines = [], [], []
     for line, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
             continue
@@ -167,6 +168,7 @@ def _measured(path: Path, batch: int | None, options: list[str] | None) -> tuple
             values.append(float(text))
         except ValueError:
             raise RefusedError(f"{path}:{line}: {units[0]} must be a number (got {text!r})") from None
+        lines.append(line)
         name = row[header.index("network")].strip()
         # Files are named relative to this one.
         file = path.parent / name
@@ -174,4 +176,4 @@ def _measured(path: Path, batch: int | None, options: list[str] | None) -> tuple
             networks.append(network_of(str(file) if file.suffix == ".onnx" else name, batch, options, None, False))
         except NetworkError as error:
             raise RefusedError(f"{path}:{line}: {error}") from None
-    return _MEASURED[units[0]], networks, values
+    return _MEASURED[units[0]], networks, values, lines

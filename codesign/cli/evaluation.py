@@ -45,7 +45,11 @@ def evaluate(
     network: Network,
     on: Annotated[
         list[str],
-        typer.Option("--on", help="hardware: names from the catalog, datasheets, latency tables, predictors (.npz)"),
+        typer.Option(
+            "--on",
+            help="hardware: names from the catalog, datasheets, latency tables, predictors (.npz); processors maybe "
+            "with another number type of their datasheet, titan_rtx:fp16",
+        ),
     ],
     layers: Annotated[bool, typer.Option("--layers", help="print every layer")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="write everything as JSON")] = None,
@@ -81,7 +85,9 @@ def evaluate(
     if together and (objective != "edp" or mapper):
         raise RefusedError("--together minimises the EDP with the optimal mapper: leave out --objective and --mapper")
     written = [path.resolve() for path in (json_file, csv_file, chart) if path]
-    read = [Path(name).resolve() for name in on if Path(name).is_file()]
+    # With a number type, the file is before the colon.
+    given = [Path(part) for name in on for part in (name, name.rpartition(":")[0])]
+    read = [path.resolve() for path in given if path.is_file()]
     for i, target in enumerate(written):
         if target in written[:i] or target in read:
             raise RefusedError(f"{target}: would be written over what is read, or written twice")
@@ -130,6 +136,8 @@ def evaluate(
         console.print(f"note: {warning}", markup=False)
     console.print(f"{graph.name}: {si(graph.macs)}MACs, {si(graph.parameters)}parameters", highlight=False)
     console.print(summary_table(result))
+    if batch is not None and batch > 1:
+        console.print(f"energy, latency, EDP and runs/s are of whole batches of {batch}", highlight=False)
     for network_cost in result.results:
         if network_cost.quality:
             console.print(f"{network_cost.hardware}: {network_cost.quality}", markup=False, highlight=False)

@@ -172,7 +172,8 @@ class _Resolver:
 
     def point(self, label: dict[str, Any]) -> Point:
         sheet = self.document.validate(ExperimentSheet)
-        specifications = tuple(self.network(i, entry) for i, entry in enumerate(sheet.networks))
+        trained = sheet.accuracy is not None
+        specifications = tuple(self.network(i, entry, trained) for i, entry in enumerate(sheet.networks))
         self.objectives(sheet)
         self.one_of(("networks", "nas"), sheet, ())
         if sheet.mapper.name is not None and sheet.mapper.name not in MAPPERS:
@@ -299,14 +300,17 @@ class _Resolver:
         """A catalog name, or the path of a file relative to the experiment's."""
         return name if name in catalog.names() else str(self.folder / name)
 
-    def network(self, i: int, sheet: NetworkSheet) -> dict[str, Any]:
+    def network(self, i: int, sheet: NetworkSheet, trained: bool) -> dict[str, Any]:
         path: Path_ = ("networks", i)
-        specification = network_specification(sheet, self.folder)
-        if sheet.network.lower().endswith(".onnx"):
-            self.note(specification["network"])
+        specification = network_specification(sheet, self.folder, trained)
+        file = specification.get("trained", specification.get("network", ""))
+        if Path(file).suffix.lower() in (".onnx", ".npz"):
+            self.note(file)
+        if trained and sheet.options:
+            self.problem((*path, "options"), f"trained networks have none (got {', '.join(sheet.options)})")
         try:
             load_network(specification)
-        except (NetworkError, ValueError) as error:
+        except (NetworkError, ValueError, ImportError) as error:
             self.problem(path, str(error))
         return specification
 
@@ -379,6 +383,10 @@ class _Resolver:
             if not value > 0:
                 self.problem(("hardware", "budget", key), f"must be > 0 (got {value!r})")
             changes[field] = value
+        if isinstance(like, Crossbar):
+            for key in ("macs", "noc_bandwidth"):
+                if getattr(sheet, key) is not None:
+                    self.problem(("hardware", "budget", key), "a crossbar has no such limit")
         return replace(found, **changes)
 
     def space(self, sheet: ExperimentSheet, budget: Budget, like: Hardware | Device | None) -> HardwareSpace | None:

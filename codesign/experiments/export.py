@@ -346,7 +346,8 @@ def _in_order(ledger: Ledger) -> Iterator[Record]:
 
 def _networks(folder: Path, sheet: ExperimentSheet, beside: Path) -> list[Network]:
     try:
-        return [load_network(network_specification(network, beside)) for network in sheet.networks]
+        trained = sheet.accuracy is not None
+        return [load_network(network_specification(network, beside, trained)) for network in sheet.networks]
     except (NetworkError, ValueError, ImportError, OSError) as error:
         raise LedgerError(f"{folder}: a network cannot be loaded, so its layers are not known: {error}") from None
 

@@ -1,8 +1,9 @@
 """The innermost search of a co-search: which network of a space runs best on a design, at an accuracy asked for.
 
 Accuracy does not depend on the design, so it is known before anything is mapped: networks below the level are never
-priced. Every design gets the same random numbers, so that it is the design that makes the difference. With several
-levels of accuracy one search with two objectives serves them all, and each level gets the best network that it saw.
+priced, nor are those that a lower bound shows to be worse than what a strategy keeps. Every design gets the same random
+numbers, so that it is the design that makes the difference. With several levels of accuracy one search with two
+objectives serves them all, all networks are priced, and each level gets the best network that it saw.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Judged:
     """What a search on one design found.
 
     ``chosen`` has the best network of every level of accuracy; ``front`` rows of accuracy, energy in pJ, latency in
-    seconds and code that no other network beats in accuracy and goal; ``count`` networks were judged.
+    seconds and code that no other network beats that was priced, in accuracy and goal; ``count`` networks were judged.
     """
 
     chosen: tuple[Code, ...]
@@ -235,8 +236,10 @@ class NetworkSearch:
                 return values[:, None]
             return np.stack([values, np.where(np.isfinite(values), -self.accuracies(codes), math.inf)], axis=1)
 
-        history = search(self.strategy(), score, self.specification["queries"])
-        accuracies, values = self.accuracies(history.codes), history.scores[:, 0]
+        floors = None if several or power_mw is not None else lambda codes: costs.floors(codes)[:, [column]]
+        history = search(self.strategy(), score, self.specification["queries"], floors=floors)
+        accuracies = self.accuracies(history.codes)
+        values = np.where(history.floored, math.inf, history.scores[:, 0])
         chosen: list[Code] = []
         for level in self.levels:
             able = np.nonzero((accuracies >= level) & np.isfinite(values))[0]

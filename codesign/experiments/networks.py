@@ -1,7 +1,8 @@
 """Networks of an experiment as plain data, which ledgers keep and processes send.
 
 Such a *specification* says either which network of the zoo, or which file (``network``, ``options``), or which member
-of a space (``space``, ``options``, ``code``, ``batch``), and perhaps what it goes by (``name``).
+of a space (``space``, ``options``, ``code``, ``batch``), and perhaps what it goes by (``name``); or a network that is
+trained (``trained``: its name or file).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codesign import networks
 from codesign.experiments.sheet import NetworkSheet
@@ -18,9 +19,16 @@ from codesign.nas import spaces
 from codesign.nas.spaces import Space
 from codesign.networks import Network
 
+if TYPE_CHECKING:
+    from codesign.analog.trained import TrainedNetwork
 
-def network_specification(sheet: NetworkSheet, folder: Path) -> dict[str, Any]:
-    """Plain data for a network; files are relative to a folder."""
+
+def network_specification(sheet: NetworkSheet, folder: Path, trained: bool = False) -> dict[str, Any]:
+    """Plain data for a network, perhaps a trained one; files are relative to a folder."""
+    if trained:
+        from codesign.analog.trained import NAMES
+
+        return {"trained": sheet.network if sheet.network in NAMES else str(folder / sheet.network)}
     name = str(folder / sheet.network) if sheet.network.lower().endswith(".onnx") else sheet.network
     return {"network": name, "options": dict(sheet.options)}
 
@@ -36,6 +44,8 @@ def load_network(specification: Mapping[str, Any]) -> Network:
 
     Raises NetworkError and ValueError for what is none, ImportError if a library for it is missing.
     """
+    if "trained" in specification:
+        return trained_network(specification["trained"]).network
     if "space" in specification:
         space = space_of(specification["space"], specification["options"])
         found = space.network(specification["code"], batch=specification["batch"])
@@ -43,6 +53,14 @@ def load_network(specification: Mapping[str, Any]) -> Network:
         found = networks.load(specification["network"], **specification["options"])
     found.name = specification.get("name", found.name)
     return found
+
+
+@functools.lru_cache(maxsize=64)
+def trained_network(name: str) -> TrainedNetwork:
+    """A trained network, once per process; raises ValueError, and ImportError without PyTorch."""
+    from codesign.analog import trained
+
+    return trained.load(name)
 
 
 def space_of(name: str, options: Mapping[str, Any]) -> Space:

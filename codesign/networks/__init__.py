@@ -36,9 +36,12 @@ def load(name_or_path: str | Path, /, **options: Any) -> Network:
 def _built(name: str, build: Callable[..., Network], *arguments: Any, **options: Any) -> Network:
     try:
         return build(*arguments, **options)
-    except NetworkError:
-        raise
     except ValueError as error:
+        low = next((option for option, value in options.items() if isinstance(value, int) and value < 1), None)
+        if low is not None and low not in str(error):
+            raise NetworkError(f"{name}: {low} must be an integer >= 1 (got {options[low]})") from None
+        if isinstance(error, NetworkError):
+            raise
         # An operator with counts that cannot be: dimensions are each within bounds, their products need not be.
         raise NetworkError(f"{name}: {error}") from None
 

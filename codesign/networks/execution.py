@@ -9,6 +9,7 @@ common subexpressions (TorchScript, ONNX Runtime, the converter of LiteRT).
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from accelerators.costs import Infeasible
@@ -85,7 +86,8 @@ def steps(network: Network, runtime: Runtime, bits: int) -> list[Step]:
         if layer.batch_norm and not runtime.folds_batch_norm:
             words = layer.operator.words(layer.operator.output)
             channels = layer.operator.bound("K") * layer.operator.bound("G")
-            found.append(Step(name, normalization(rows=channels, length=words // channels), 0, weights_bytes))
+            alone = replace(normalization(rows=channels, length=words // channels), passes=1)
+            found.append(Step(name, alone, 0, weights_bytes, channels))
     return found
 
 

@@ -3,9 +3,10 @@
 Time is mostly a sum over operators, so the process has a linear part, and a smooth part for what is no sum (operators
 that run side by side or find their inputs in a cache). What a device makes of dead operators is not known: a process
 for each view of the networks (see :mod:`codesign.predictors.features`), and for sums over classes instead of counts
-where there are many different operators, and the one with the highest marginal likelihood is taken. Each measurement is
-left out in turn (Sundararajan and Keerthi, Neural Computation 2001): what the others find impossible is an outlier, as
-phones give, and is not learnt from; how far off the rest are calibrates the uncertainty.
+where there are many different operators. Each measurement is left out in turn (Sundararajan and Keerthi, Neural
+Computation 2001): the process that finds those most probable is taken, or with few measurements the one with the
+highest marginal likelihood; what the others find impossible is an outlier, as phones give, and is not learnt from; how
+far off the rest are calibrates the uncertainty.
 
 With a *reference*, the roofline of a processor or a predictor for another device, what it says of a network is one more
 feature, or the only one. With few measurements of a large space that is worth more than the rest.
@@ -28,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from accelerators import catalog
 from accelerators.operators import Operator
 from accelerators.processors.processor import CLASSES, Processor
+from accelerators.processors.roofline import operations
 from codesign.files import read_arrays
 from codesign.networks import Network
 from codesign.predictors.features import SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
@@ -40,8 +42,12 @@ UNITS = ("ms", "mJ")
 _MARGIN = 0.1
 #: Measurements that are more standard deviations off than this, if left out, are outliers.
 _MOST_SIGMAS = 4.5
+#: The same in times per operation, before anything is learnt: a factor, and median deviations.
+_MOST_FACTOR, _MOST_DEVIATIONS = 100.0, 10.0
 #: Measurements with which ways to look at networks are compared: more make the choice no better, and take long.
 _MOST_TRIED = 100
+#: Measurements that say by being left out which way is best; with fewer, by chance too often.
+_ENOUGH_TO_LEAVE_OUT = 50
 #: Counts are used where there are at most so many different operators per measurement.
 _MOST_OPERATORS = 3
 _Counts = dict[str, Counter[Operator]]
@@ -122,6 +128,14 @@ class Predictor:
             )
         if np.ptp(values) == 0:
             raise ValueError(f"measurements must differ (got {len(values)} times {values[0]:g})")
+        wild = _impossible(counts, values)
+        if wild.any():
+            # A single one of them would leave the process nothing to see of the rest.
+            kept = np.nonzero(~wild)[0].tolist()
+            rest = None if references is None else np.asarray(references, np.float64)[kept]
+            self.fit_counts([counts[i] for i in kept], values[kept], rest)
+            self.outliers = tuple(sorted((*np.nonzero(wild)[0].tolist(), *(kept[i] for i in self.outliers))))
+            return self
         self._vocabulary = Vocabulary.of(counts)
         best, seen = None, set()
         # Spread over what was measured, the least and the most included.
@@ -135,7 +149,7 @@ class Predictor:
             if not np.ptp(matrix[tried], axis=0).any():
                 continue
             model = Process(matrix[tried], values[tried])
-            if best is None or model.evidence > best[1].evidence:
+            if best is None or model.credibility() > best[1].credibility():
                 best = form, model
         if best is None:
             raise ValueError("the networks that were measured must differ: they have the same operators")
@@ -268,6 +282,22 @@ class Predictor:
         return found
 
 
+def _impossible(counts: Sequence[_Counts], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,) measurements that no device makes of such networks: their time per operation is far from all others'.
+
+    Far is more than a factor of 100 from the median, and of ten median deviations. At most a quarter is: more is a
+    property of the networks.
+    """
+    view = next(iter(VIEWS))
+    # A network without arithmetic takes the time of its operators.
+    work = [sum(n * (1 + operations(operator)) for operator, n in each[view].items()) for each in counts]
+    rates = np.log(values) - np.log(np.maximum(1.0, work))
+    off = np.abs(rates - np.median(rates))
+    wild = off > max(math.log(_MOST_FACTOR), _MOST_DEVIATIONS * float(np.median(off)))
+    enough = len(values) - np.count_nonzero(wild) >= max(LEAST_MEASUREMENTS, 0.75 * len(values))
+    return wild & enough
+
+
 def _estimator(reference: str, unit: str) -> Callable[[Network], float]:
     """What a reference says of a network, in milliseconds or millijoules."""
     if reference.endswith(".npz"):
@@ -330,7 +360,6 @@ class Process:
             # A bound that is reached is a result, such as no noise at all.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._model.fit(self._scaled(x), (y - self._middle) / self._spread)
-        self.evidence = float(self._model.log_marginal_likelihood_value_)
         # Parameters that suit the measurements too well promise too much; that they promise too little is not believed.
         self._factor = max(1.0, float(np.sqrt(np.mean(self.left_out() ** 2)))) if factor is None else factor
 
@@ -352,6 +381,17 @@ class Process:
         """Errors of measurements that are left out, each over what the process expects of it, (n,)."""
         errors, std = self._leave_out()
         return errors / std
+
+    def credibility(self) -> float:
+        """Log probability of the measurements, each predicted by the others (Rasmussen and Williams, 5.10 and 5.11).
+
+        The marginal likelihood, which is taken instead where measurements are few, prefers few features to many that
+        predict better. Outliers count no more than the least that are told from the rest.
+        """
+        if len(self._y) < _ENOUGH_TO_LEAVE_OUT:
+            return float(self._model.log_marginal_likelihood_value_)
+        errors, std = self._leave_out()
+        return float(-np.sum(np.minimum((errors / std) ** 2, _MOST_SIGMAS**2) / 2 + np.log(std)))
 
     def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation (n,) for features (n, f)."""

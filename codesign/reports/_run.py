@@ -34,7 +34,7 @@ from codesign.devices import Device
 from codesign.evaluation import layer_costs
 from codesign.experiments.candidates import scores
 from codesign.experiments.ledger import Ledger
-from codesign.experiments.networks import load_network
+from codesign.experiments.networks import load_network, network_specification
 from codesign.experiments.run import BASELINE
 from codesign.experiments.sheet import ExperimentSheet
 from codesign.experiments.task import hardware_of
@@ -332,11 +332,9 @@ def _networks(sheet: ExperimentSheet | None, folders: Sequence[Path]) -> tuple[l
         return [], ["the networks are not known"]
     graphs = []
     for entry in sheet.networks:
-        places = [entry.network]
-        if entry.network.lower().endswith(".onnx"):
-            places = [str(folder / entry.network) for folder in folders if (folder / entry.network).is_file()]
+        here = next((folder for folder in folders if (folder / entry.network).exists()), folders[0])
         try:
-            graphs.append(load_network({"network": (places or [entry.network])[0], "options": entry.options}))
+            graphs.append(load_network(network_specification(entry, here, sheet.accuracy is not None)))
         except (NetworkError, ValueError, ImportError, OSError) as error:
             return [], [f"the network {entry.network} cannot be loaded, so layers have no names: {error}"]
     return graphs, []

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from accelerators.crossbar.crossbar import Crossbar
 from accelerators.operators import ROLES
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.mapping_file import LayerMapping, MappingDocument
@@ -28,6 +29,7 @@ from codesign.reports._figures import Figure
 from codesign.reports._run import Design, Point, Row, Run
 from codesign.reports._words import DASH, GOALS, MOST_ROWS, Table, choices, pattern, ratio, said, table, title, value
 from codesign.reports._words import with_unit as unit
+from codesign.reports.crossbar_drawing import draw_crossbar
 from codesign.reports.drawing import axis_text, bandwidth_text, draw, size_text
 from codesign.reports.network_drawing import KINDS, draw_network
 from codesign.reports.tables import percent, si
@@ -411,10 +413,11 @@ class _Page:
         columns = ("part", "figure", *(design.title for design in self.shown))
         return {
             "drawings": [
-                {"title": design.title, "name": design.accelerator.name, "svg": draw(design.accelerator)}
+                {"title": design.title, "name": design.hardware.name, "svg": _drawing(design)}
                 for design in self.shown
-                if design.accelerator is not None
+                if isinstance(design.hardware, SpatialAccelerator | Crossbar)
             ],
+            "lanes": any(design.accelerator is not None for design in self.shown),
             "datasheet": table(columns, rows, len(columns), most=1000),
             "choices": table(("parameter", "value"), [[name, said(each)] for name, each in chosen], 2),
             "mappings": any(row.nest for rows in self.shown[0].layers.values() for row in rows),
@@ -485,6 +488,13 @@ class _Page:
                     count(candidate.status, candidate.reason, 1)
         rows = [[key[0], examples[key], f"{number:,}"] for key, number in counted.most_common()]
         return table(("status", "reason", "designs"), rows, 2) if rows else None
+
+
+def _drawing(design: Design) -> str:
+    if isinstance(design.hardware, Crossbar):
+        return draw_crossbar(design.hardware)
+    assert design.accelerator is not None
+    return draw(design.accelerator)
 
 
 def _figures_of(design: Design) -> dict[str, dict[str, str]]:

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from codesign.experiments.summary import PointSummary
 
 
+_SMALL = ((1e-9, "n"), (1e-12, "p"))
+
+
 def si(value: float) -> str:
     """A number with an SI prefix, ready for its unit: 4.09 G, 25.6 M, 1.2 m."""
-    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u")):
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u"), *_SMALL):
         if abs(value) >= factor:
             return f"{value / factor:.4g} {prefix}"
-    return f"{value / 1e-9:.4g} n" if value else "0 "
+    return f"{value / 1e-15:.4g} f" if value else "0 "
 
 
 def percent(value: float | None) -> str:

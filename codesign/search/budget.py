@@ -64,13 +64,6 @@ class Budget:
                 return Infeasible("budget", text, {"quantity": name, "excess": value - limit})
         return None
 
-    def foreign(self, hardware: Hardware) -> list[str]:
-        """Fields that are limited here and that this kind of hardware does not have."""
-        fields = {"macs": self.macs, "on_chip_bytes": self.on_chip_bytes, "noc": self.noc_bytes_per_cycle}
-        fields |= {"dram": self.dram_bytes_per_s, "area_mm2": self.area_mm2}
-        known = {use.name for use in self._uses(hardware)}
-        return [name for name, limit in fields.items() if limit is not None and name not in known]
-
     def _uses(self, hardware: Hardware) -> Iterator[_Use]:
         if isinstance(hardware, SpatialAccelerator):
             yield from self._spatial(hardware)

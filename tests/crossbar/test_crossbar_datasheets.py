@@ -298,8 +298,8 @@ def test_numbers_that_are_none_are_called_so() -> None:
     with pytest.raises(DocumentError) as error:
         catalog.from_text(text)
     assert [problem.partition(": ")[2] for problem in error.value.problems] == [
-        "adc.factor: must be a number (got nan)",
-        "area_factor: must be a number (got nan)",
+        "adc.factor: must be finite (got nan)",
+        "area_factor: must be finite (got nan)",
     ]
 
 

@@ -171,7 +171,7 @@ def test_unknown_option_lists_the_options():
     "name, options, message",
     [
         ("resnet18", {"batch": 0}, "resnet18: batch: must be an integer >= 1 \\(got 0\\)"),
-        ("resnet18", {"classes": 0}, "resnet18: fc: must be an integer >= 1"),
+        ("resnet18", {"classes": 0}, "resnet18: classes must be an integer >= 1 \\(got 0\\)"),
         ("alexnet", {"resolution": 6}, "alexnet: features.0: a 11x11 kernel does not fit"),
         ("vgg16", {"resolution": 64}, "vgg16: avgpool: cannot pool"),
         ("unet", {"resolution": 570}, "unet: pool2: needs an even size"),

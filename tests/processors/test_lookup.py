@@ -11,6 +11,7 @@ import pytest
 
 from accelerators.documents import DocumentError
 from accelerators.processors.lookup import Entry, LatencyTable, MissingKeysError, nearest, read
+from benchmarks._common import BadInputError
 from benchmarks.validation import lut
 from codesign.nas.lookup_keys import block_keys
 from codesign.networks import NetworkError
@@ -21,6 +22,9 @@ TABLE = {
     KEY.format(144, 3): {"count": 5, "mean": 3.0, "std": 0.4},
     KEY.format(72, 5): {"mean": 2.0, "var": 0.09},
 }
+
+
+NETWORKS = Path(lut.__file__).parent / "data" / "lut" / "ofa_note10_networks.json"
 
 
 def write(path: Path, data: Any) -> Path:
@@ -57,14 +61,14 @@ def test_missing_keys_are_named_with_the_closest_ones(tmp_path: Path) -> None:
 def test_blocks_are_interpolated_only_if_asked_for_and_said(tmp_path: Path) -> None:
     table = read(write(tmp_path / "a.json", TABLE))[""]
     found = table.latency([KEY.format(72, 3), KEY.format(96, 3)], interpolate=True)
-    assert found.interpolated == (KEY.format(96, 3),)
+    assert dict(found.interpolated) == {KEY.format(96, 3): KEY.format(72, 3)}
     assert 1.5 < found.latency_ms - 1.5 < 3.0
     with pytest.raises(MissingKeysError):
         table.latency([KEY.format(72, 7)], interpolate=True)
     assert nearest(table.entries, "Conv-input:8x8x3-output:4x4x8") is None
     same = nearest(table.entries, KEY.format(144, 3))
     assert same is not None
-    assert same.mean_ms == 3.0
+    assert same == (Entry(3.0, 0.4), KEY.format(144, 3))
 
 
 @pytest.mark.parametrize(
@@ -120,4 +124,18 @@ def test_the_published_network_of_the_tables(capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert "29.97" in out
     assert "16 of 18 keys missing" in out
-    assert "1 networks in the tables, 2 with keys missing: ok" in out
+    assert out.endswith("1 network in the tables, 2 with keys missing: ok\n")
+
+
+def test_networks_of_one_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    networks = json.loads(NETWORKS.read_text())
+    networks["ofa_specialized"].append({**networks["ofa_specialized"][0], "device": "other", "name": "elsewhere"})
+    path = write(tmp_path / "n.json", networks)
+    lut.main(["--networks", str(path), "--device", "note10"])
+    assert "elsewhere" not in capsys.readouterr().out
+    lut.main(["--networks", str(path), "--device", "other", "--interpolate"])
+    out = capsys.readouterr().out
+    assert "elsewhere" in out
+    assert ": taken from expanded_conv-input:" in out
+    with pytest.raises(BadInputError, match=r"no network for 'pixel1' \(devices: note10, other\)"):
+        lut.main(["--networks", str(path), "--device", "pixel1"])

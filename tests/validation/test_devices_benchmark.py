@@ -128,6 +128,8 @@ def test_inputs_may_be_given(write):
         (1, lambda d: d["results"][3]["t"].update({"1s": {"rel_fro_err_mean": 0}}), r"must be > 0 with noise"),
         (1, lambda d: d.update(recipe="none"), r"recipe must say how W and X are drawn \(got 'none'\)"),
         (1, lambda d: d["X_first_2_rows"][0].__setitem__(0, 9.0), r"X_first_2_rows is not what the recipe draws"),
+        (1, lambda d: d["W"][0].__setitem__(0, 1e90), r"W: numbers must be at most 1e\+30 \(got 1e\+90\)"),
+        (0, lambda d: d["times_s"].update({"1s": 1e90}), r"1s must be at most 1e\+30"),
         (1, lambda d: d["W"].pop(), r"recipe draws W as \[32, 64\], but W is \[31, 64\]"),
         (1, lambda d: d["W"][0].pop(), r"W must be a list of rows of numbers"),
         (1, lambda d: d["results"][0].update(dac_bits=1), r"results\[0\]: dac: bits must be an integer in 2..32"),

@@ -136,6 +136,8 @@ def test_translations_are_learnt_and_compared_with_the_authors_perceptron(
     assert processors.main([*arguments, "--samples", "30", "--plot", str(tmp_path / "p.svg")]) == 0
     out = capsys.readouterr().out
     assert "RMSE / MLP's" in out
+    # Thirty measurements have no target.
+    assert out.endswith("of 1 measurements, 0 of them judged: not judged\n")
     assert "wmt14ende_gpu_titanxp  1.000" in out or "wmt14ende_gpu_titanxp  0.99" in out
     assert (tmp_path / "p.svg").read_text().count("wmt14ende_gpu_titanxp")
     assert processors.main([*arguments, "--networks", "20"]) in (0, 1)

@@ -26,8 +26,11 @@ def mnasnet() -> Space:
 
 
 def _quantised(*, space: str, options: Mapping[str, Any] | None = None, **bits: Any) -> Space:
-    """A space by its name or file, with the bits of weights and activations as further genes: ``weights``,
-    ``activations``, ``per`` and ``ends`` of :class:`Quantised`. ``options`` are those of the space."""
+    """Any space with bits of weights and activations as further genes.
+
+    ``space`` is its name or file, ``options`` are its options, ``bits`` those of :class:`Quantised`: ``weights``,
+    ``activations``, ``per`` and ``ends``.
+    """
     if not isinstance(space, str | Path):
         raise NetworkError(f"quantised: space must be a name or a .yaml file (got {space!r})")
     if not isinstance(options or {}, Mapping):
