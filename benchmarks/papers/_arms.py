@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from accelerators import catalog
 from accelerators.costs import Cost, Infeasible, InfeasibleError
@@ -20,7 +20,7 @@ from accelerators.spatial import datasheet as spatial_datasheet
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.model import evaluate_packed
 from accelerators.spatial.streaming import stream
-from benchmarks.papers._fixed import Description, FixedDataflow
+from benchmarks.papers._fixed import Description, FixedDataflow, Published
 from codesign import networks
 from codesign.experiments.experiment import Experiment
 from codesign.experiments.search import Search
@@ -31,6 +31,8 @@ from mappers.cma_es import CmaEs
 from mappers.encoding import ImportanceEncoding, IndexEncoding
 from mappers.mapspace import Mapspace
 
+#: What is said of a design.
+R = TypeVar("R")
 #: How layers are mapped: proven optimally, by CMA-ES on an encoding, or all by one description.
 Style = str | Description
 _ENCODINGS = {"cma_importance": ImportanceEncoding, "cma_index": IndexEncoding}
@@ -86,16 +88,23 @@ def network(name: str) -> Network:
 
 def totals(accelerator: SpatialAccelerator, arm: Arm) -> Totals | None:
     """The networks of an arm on an accelerator, or None if one of their layers cannot run."""
-    cost_of = _mapping(accelerator, arm)
+    return totals_of(accelerator, [network(name) for name in arm.networks], arm.style, arm.pad)
+
+
+def totals_of(
+    accelerator: SpatialAccelerator, graphs: Sequence[Network], style: Style, pad: bool = False
+) -> Totals | None:
+    """Any networks on an accelerator, or None if one of their layers cannot run."""
+    cost_of = pricing(accelerator, style, pad)
     costs: dict[Operator, Cost] = {}
     result = Totals(accelerator.macs)
-    for graph in map(network, arm.networks):
+    for graph in graphs:
         energy_pj, cycles = 0.0, 0
         for layer in graph:
             operator = layer.operator
             if operator not in costs:
                 cost = stream(accelerator, operator) if operator.passes else cost_of(operator)
-                if cost is None or isinstance(cost, Infeasible):
+                if isinstance(cost, Infeasible):
                     return None
                 costs[operator] = cost
             cost = costs[operator]
@@ -123,32 +132,64 @@ def streamed(accelerator: SpatialAccelerator, graph: Network) -> tuple[float, in
     return energy_pj, cycles
 
 
-def _mapping(accelerator: SpatialAccelerator, arm: Arm) -> Callable[[Operator], Cost | None]:
-    if isinstance(arm.style, Description):
-        dataflow, description = FixedDataflow(accelerator), arm.style
+def pricing(
+    accelerator: SpatialAccelerator, style: Style, pad: bool = False
+) -> Callable[[Operator], Cost | Infeasible]:
+    """What a layer with MACs costs if it is mapped in a style."""
+    if isinstance(style, Description):
+        dataflow, description = FixedDataflow(accelerator), style
 
-        def fixed(operator: Operator) -> Cost | None:
+        def fixed(operator: Operator) -> Cost | Infeasible:
             try:
-                cost = evaluate_packed(*dataflow.mapping(description, operator))
-            except InfeasibleError:
-                return None
-            return cost if isinstance(cost, Cost) else None
+                return evaluate_packed(*dataflow.mapping(description, operator))
+            except InfeasibleError as error:
+                return error.reason
 
         return fixed
     settings: dict[str, Any] = {}
-    if arm.style in _ENCODINGS:
-        encoding = _ENCODINGS[arm.style]
+    if style in _ENCODINGS:
+        encoding = _ENCODINGS[style]
 
         def mapper(space: Mapspace, objective: Objective, seed: int) -> CmaEs:
             return CmaEs(space, objective, seed, encoding)
 
         settings = {"mapper": mapper, "evaluations": CMA_EVALUATIONS}
 
-    def mapped(operator: Operator) -> Cost | None:
-        found = map_operator(accelerator, operator, pad=arm.pad, **settings)
-        return found.cost if isinstance(found, MapResult) else None
+    def mapped(operator: Operator) -> Cost | Infeasible:
+        found = map_operator(accelerator, operator, pad=pad, **settings)
+        return found.cost if isinstance(found, MapResult) else found
 
     return mapped
+
+
+def described(
+    accelerator: SpatialAccelerator, said: Published, graphs: Sequence[Network], tries: int
+) -> tuple[Description, Description]:
+    """A published dataflow with the best tiles where it is silent, and the best description at all, for networks."""
+    dataflow = FixedDataflow(accelerator)
+    counts = [graph.unique() for graph in graphs]
+    fixed = [streamed(accelerator, graph) for graph in graphs]
+
+    def edp(description: Description) -> float:
+        costs: dict[Any, tuple[float, int]] = {}
+        product = 1.0
+        for (energy_pj, cycles), layers in zip(fixed, counts, strict=True):
+            for operator, names in layers.items():
+                if operator.passes:
+                    continue
+                if operator not in costs:
+                    cost = dataflow.cost(description, operator)
+                    if cost is None:
+                        return math.inf
+                    costs[operator] = cost
+                energy_pj += len(names) * costs[operator][0]
+                cycles += len(names) * costs[operator][1]
+            product *= energy_pj * cycles
+        return product
+
+    published, _ = dataflow.best(edp, dataflow.start(said), 0, tries, said.open)
+    best, _ = dataflow.best(edp, published, 0, tries)
+    return published, best
 
 
 def _bound(accelerator: SpatialAccelerator, bottleneck: str) -> str:
@@ -182,6 +223,33 @@ def evaluated(data: dict[str, Any], arm: Arm) -> float:
     return math.inf if result is None else result.edp
 
 
+def explore(
+    sheet: dict[str, Any], pool: Executor, judge: Callable[[dict[str, Any]], R], score: Callable[[R], float]
+) -> list[tuple[Design, R]]:
+    """All designs that CMA-ES proposes in an experiment, each once, with what ``judge`` says of it; least score first.
+
+    ``sheet`` has the sections of the experiment; ``judge`` is given datasheets, and runs in the pool.
+    """
+    parsed = Experiment.parse(json.dumps({"name": "candidate", **sheet}), Path("experiment.yaml").resolve())
+    point = parsed.points[0]
+    assert point.space is not None
+    searching = Search(point)
+    designs: dict[str, dict[str, Any]] = {}
+    said: dict[str, R] = {}
+    while not searching.finished:
+        jobs = searching.propose()
+        designs.update({job.digest: job.choices for job in jobs})
+        said.update(zip((job.digest for job in jobs), pool.map(judge, [job.datasheet for job in jobs]), strict=True))
+        scores = {job.digest: score(said[job.digest]) for job in jobs}
+        searching.absorb({key: {"status": "ok", "objectives": {"edp": edp}} for key, edp in scores.items()})
+    found = []
+    for key in sorted(searching.scores, key=lambda key: searching.scores[key]):
+        design = point.space.build(designs[key])
+        assert isinstance(design, Design)
+        found.append((design, said[key]))
+    return found
+
+
 def search(
     hardware: dict[str, Any],
     arm: Arm,
@@ -192,27 +260,12 @@ def search(
 ) -> Design:
     """The best design that CMA-ES finds in (population, generations) of an experiment's ``hardware`` section."""
     sheet = {
-        "name": "candidate",
         "seed": seed,
         "networks": list(arm.networks),
         "hardware": hardware,
         "search": {"population": effort[0], "generations": effort[1], "refine": refine},
     }
-    point = Experiment.parse(json.dumps(sheet), Path("experiment.yaml").resolve()).points[0]
-    assert point.space is not None
-    searching = Search(point)
-    designs: dict[str, dict[str, Any]] = {}
-    while not searching.finished:
-        jobs = searching.propose()
-        designs.update({job.digest: job.choices for job in jobs})
-        found = pool.map(evaluated, [job.datasheet for job in jobs], [arm] * len(jobs))
-        searching.absorb(
-            {job.digest: {"status": "ok", "objectives": {"edp": edp}} for job, edp in zip(jobs, found, strict=True)}
-        )
-    best = min(searching.scores, key=lambda key: searching.scores[key])
-    design = point.space.build(designs[best])
-    assert isinstance(design, Design)
-    return design
+    return explore(sheet, pool, functools.partial(evaluated, arm=arm), float)[0][0]
 
 
 def shares(amounts: Mapping[str, float], order: Sequence[str]) -> Iterator[str]:

@@ -1,30 +1,30 @@
 """The published experiments of NAAS (Lin, Yang, Han, DAC 2021), run again with our cost model.
 
-    python -m benchmarks.papers.naas --figure 5|8|9 [--protocol paper|strict] [--only BASELINE ..] [--seeds N]
+    python -m benchmarks.papers.naas --figure 5|8|9|10|nasaic [--protocol paper|strict] [--seeds N] [--only BASELINE ..]
+        [--space SPACE ..] [--queries N]
 
 Figure 5: hardware searched within the resources of a published design, against that design. Figure 8: against a search
-of its sizes alone. Figure 9: importance-based against index-based encoding.
+of its sizes alone. Figure 9: importance-based against index-based encoding. Figure 10: hardware, mappings and networks
+searched together, against ResNet-50 on Eyeriss and against sizes with networks. nasaic: hardware and mappings against
+NASAIC's design of two parts (benchmarks/papers/_nasaic.py says what of it is assumed).
 
 Paper protocol: the baseline's tiles are fixed, one description of loops for all layers of all networks, as the paper's
 cost backend takes them; DRAM has no limit of bandwidth in any arm, since the paper's resources have none. Two such
 baselines are shown: the dataflow that is published (unrolling, order of loops, tiles inside the array; tiles of the
 buffers, on which it is silent, are the best fixed ones), and the best fixed description at all. Strict protocol: the
 baseline's dataflow with the proven-best tiles of every layer and the design's own DRAM; the search is then compared
-with a sweep over connectivity and sizes.
+with a sweep over connectivity and sizes (figure 5).
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import json
-import math
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,20 +32,23 @@ from typing import Any
 from rich.progress import Progress
 
 from benchmarks._common import BadInputError, report
+from benchmarks.papers import _cosearch, _nasaic
 from benchmarks.papers._arms import (
     CMA_EVALUATIONS,
     Arm,
     Totals,
     accelerator_of,
     datasheet,
+    described,
     network,
     search,
     shares,
-    streamed,
     totals,
 )
-from benchmarks.papers._fixed import PUBLISHED, Description, FixedDataflow
+from benchmarks.papers._fixed import PUBLISHED, Description
+from benchmarks.papers._resources import Settings, resources, sizing_space
 from benchmarks.papers._sweep import sweep
+from benchmarks.papers._top1 import GAINS, RESNET50_TOP1, SPACES
 from mappers.processes import kill, worker_pool
 
 LARGE = ("vgg16", "resnet50", "unet")
@@ -79,59 +82,19 @@ FIGURE_8 = {
 #: Figure 9: EDP with the index-based encoding over that with the importance-based one.
 FIGURE_9 = (1.4, 7.4)
 _DESCRIPTIONS_TRIED = 600
+#: Of searches with networks inside, so that three seeds take about an hour on two cores.
+_GENERATIONS, _STRICT_GENERATIONS = 10, 5
 #: What the search must reach of the best design of the sweep.
 _OF_SWEEP = 0.95
 _PARTS = ("DRAM", "on-chip", "MACs", "leakage")
 _BOUNDS = ("compute", "on-chip", "DRAM")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How much is searched, and by whom."""
-
-    seeds: int
-    effort: tuple[int, int]
-    pool: Executor
-    folder: Path
-
-
-def resources(name: str, dram: bool, settings: Settings) -> dict[str, Any]:
-    """The ``hardware`` section of a search within the resources of a published design."""
-    file = settings.folder / f"{name}_{'with' if dram else 'without'}_dram_bandwidth.yaml"
-    file.write_text(json.dumps(datasheet(name, dram)), encoding="utf-8")
-    return {"space": "naas", "budget": {"like": str(file)}}
-
-
 @functools.cache
 def descriptions(name: str, networks: tuple[str, ...], dram: bool) -> tuple[Description, Description]:
     """The published dataflow of a design with the best tiles where it is silent, and the best description at all."""
     accelerator = accelerator_of(datasheet(name, dram))
-    dataflow = FixedDataflow(accelerator)
-    counts = [(graph, graph.unique()) for graph in map(network, networks)]
-    fixed = [streamed(accelerator, graph) for graph, _ in counts]
-
-    def edp(description: Description) -> float:
-        costs: dict[Any, tuple[float, int]] = {}
-        product = 1.0
-        for i, (_, layers) in enumerate(counts):
-            energy_pj, cycles = fixed[i]
-            for operator, names in layers.items():
-                if operator.passes:
-                    continue
-                if operator not in costs:
-                    cost = dataflow.cost(description, operator)
-                    if cost is None:
-                        return math.inf
-                    costs[operator] = cost
-                energy_pj += len(names) * costs[operator][0]
-                cycles += len(names) * costs[operator][1]
-            product *= energy_pj * cycles
-        return product
-
-    said = PUBLISHED[name]
-    published, _ = dataflow.best(edp, dataflow.start(said), 0, _DESCRIPTIONS_TRIED, said.open)
-    best, _ = dataflow.best(edp, published, 0, _DESCRIPTIONS_TRIED)
-    return published, best
+    return described(accelerator, PUBLISHED[name], [network(graph) for graph in networks], _DESCRIPTIONS_TRIED)
 
 
 def searched(name: str, networks: tuple[str, ...], dram: bool, settings: Settings) -> list[Totals]:
@@ -239,25 +202,6 @@ def figure_5_strict(names: Sequence[str], settings: Settings) -> int:
     return _print(rows, lines, failures, "figure 5, strict protocol", len(names))
 
 
-def sizing_space(name: str, settings: Settings) -> dict[str, Any]:
-    """The ``hardware`` section in which only sizes of a published design are searched, within its resources."""
-    data = datasheet(name, dram=False)
-    levels: list[dict[str, Any]] = [dict(level) for level in data["levels"]]
-    accelerator = accelerator_of(data)
-    for level, built in zip(levels[1:], accelerator.levels[1:], strict=True):
-        if level["memory"] == "sram" and built.capacity_bytes:
-            low = max(16, built.capacity_bytes / 8) // 16 * 16
-            size = {"from": f"{low:.0f} B", "to": f"{4 * built.capacity_bytes // 16 * 16:.0f} B", "step": "16 B"}
-            level["capacity"] = {**size, "scale": "log"}
-        if "fanout" in level:
-            level["fanout"] = {
-                axis: {**setting, "size": {"from": 2, "to": 4 * setting["size"], "step": 2, "scale": "log"}}
-                for axis, setting in level["fanout"].items()
-            }
-    design = {key: value for key, value in data.items() if key not in ("name", "description", "source")}
-    return {"design": {**design, "levels": levels}, "budget": resources(name, False, settings)["budget"]}
-
-
 def figure_8(names: Sequence[str], settings: Settings) -> int:
     """Connectivity and mapping searched as well, against sizes alone."""
     rows, lines, failures = [], [], []
@@ -316,6 +260,121 @@ def figure_9(names: Sequence[str], settings: Settings) -> int:
     return _print(rows, lines, failures, f"figure 9, {CMA_EVALUATIONS} mappings per layer", len(names))
 
 
+_HEADER_10 = (
+    "networks",
+    "arm",
+    "top-1 at least",
+    "top-1",
+    "predicted",
+    "GMACs",
+    "utilisation",
+    "Mcycles",
+    "mJ",
+    "EDP",
+    "A / this",
+)
+
+
+def figure_10(names: Sequence[str], dram: bool, settings: Settings) -> int:
+    """Networks searched as well."""
+    known = _cosearch.baselines(dram, _DESCRIPTIONS_TRIED, settings)
+    judged = known.judged
+    hardware = [result for _, result in known.hardware]
+    rows: list[tuple[str, ...]] = []
+    lines, failures = [], []
+
+    def row(names: Sequence[str], gmacs: float, result: Totals) -> None:
+        figures = (result.latency / 1e6, result.energy * 1e-9, result.edp * 1e-15, judged.edp / result.edp)
+        rows.append((*names, f"{gmacs:.2f}", f"{result.utilisation[0]:.0%}", *(f"{figure:.3g}" for figure in figures)))
+
+    resnet50 = network(_cosearch.NETWORK).macs / 1e9
+    for arm, result in known.mapped.items():
+        row((_cosearch.NETWORK, f"A: {arm}", "", str(RESNET50_TOP1), ""), resnet50, result)
+    row((_cosearch.NETWORK, "B: searched, median", "", str(RESNET50_TOP1), ""), resnet50, _middle(hardware))
+    mapped = {arm: [result] for arm, result in known.mapped.items()}
+    lines.append(f"EDP of A over B: {_times_lower(mapped, hardware)}")
+    _say(lines[-1])
+    for name in _progress(names):
+        networks = SPACES[name]()
+        lines.append(f"{name}: {networks.offset}")
+        c: dict[str, list[list[_cosearch.Found]]] = {arm: [] for arm in known.styles}
+        d: list[list[_cosearch.Found]] = []
+        for seed in range(settings.seeds):
+            for arm, style in known.styles.items():
+                c[arm].append(_cosearch.sized(networks, style, dram, seed, settings))
+            d.append(_cosearch.searched(networks, known.hardware[seed][0], dram, seed, settings))
+        for arm, seeds in (*((f"C: {arm}", seeds) for arm, seeds in c.items()), ("D", d)):
+            for i, level in enumerate(networks.levels):
+                middle = sorted((each[i] for each in seeds), key=lambda each: each.totals.edp)[len(seeds) // 2]
+                top1 = f"{middle.accuracy - level.offset:.1f}"
+                row((name, arm, level.name, top1, f"{middle.accuracy:.2f}"), middle.gmacs, middle.totals)
+        for i, level in enumerate(networks.levels):
+            sized = {arm: [each[i].totals for each in seeds] for arm, seeds in c.items()}
+            everything = [each[i].totals for each in d]
+            for what, theirs, ours, paper in (
+                ("C over B", sized, hardware, _cosearch.MAPPING if level.gain == 0 else None),
+                ("A over D", mapped, everything, _cosearch.ALL if level.gain == GAINS[-1] else None),
+            ):
+                line = f"{name}, {level.name}: EDP of {what}: {_times_lower(theirs, ours)}"
+                if paper is not None:
+                    line += f"; paper {paper}"
+                    first = next(iter(theirs.values()))
+                    if not dram and statistics.median(_ratios(first, ours)) < paper:
+                        failures.append(f"missed: {line}")
+                lines.append(line)
+                _say(line)
+    protocol = "strict protocol, no target" if dram else "paper protocol"
+    code = report(_HEADER_10, rows, failures, f"figure 10, {protocol}: {len(failures)} missed", not failures)
+    for line in lines:
+        print(line)
+    return code
+
+
+def nasaic(dram: bool, settings: Settings) -> int:
+    """One accelerator against a design of two."""
+    known = _nasaic.baseline(dram, _DESCRIPTIONS_TRIED)
+    designs = _nasaic.searched(dram, settings)
+    rows, lines, failures = [], [], []
+    for arm, bill in known.items():
+        layers = f"{bill.layers[0]} and {bill.layers[1]}"
+        rows.append((arm, layers, f"{bill.latency_s * 1e3:.3g}", f"{bill.energy_pj * 1e-9:.3g}", f"{bill.edp_js:.3g}"))
+        gains = _nasaic.gains(bill, designs)
+        lower = [faster * less for faster, less in gains]
+        line = (
+            f"{arm}: EDP {_spread(lower)} times lower, latency {_spread(gain for gain, _ in gains)}, energy "
+            f"{_spread(gain for _, gain in gains)}"
+        )
+        if bill is next(iter(known.values())):
+            line += f"; paper {_nasaic.EDP}, {_nasaic.LATENCY} and {_nasaic.ENERGY} (its protocol)"
+            if not dram and statistics.median(lower) < _nasaic.EDP:
+                failures.append(f"missed: {line}")
+        lines.append(line)
+    middle = _middle(designs)
+    latency_s = _nasaic.latency_s(middle)
+    edp_js = middle.energy * 1e-12 * latency_s
+    rows.append(("searched, median", "", f"{latency_s * 1e3:.3g}", f"{middle.energy * 1e-9:.3g}", f"{edp_js:.3g}"))
+    protocol = "strict protocol, no target" if dram else "paper protocol"
+    header = ("arm", "layers on NVDLA's and ShiDianNao's part", "ms", "mJ", "EDP in J s")
+    code = report(header, rows, failures, f"NASAIC, {protocol}: {len(failures)} missed", not failures)
+    for line in (*lines, *_nasaic.ASSUMED):
+        print(line)
+    return code
+
+
+def _ratios(theirs: Sequence[Totals], ours: Sequence[Totals]) -> list[float]:
+    """How many times lower our EDP is, for every pair of seeds."""
+    return [one.edp / other.edp for one in theirs for other in ours]
+
+
+def _times_lower(theirs: Mapping[str, Sequence[Totals]], ours: Sequence[Totals]) -> str:
+    return ", ".join(f"{arm} {_spread(_ratios(results, ours))}" for arm, results in theirs.items())
+
+
+def _middle(results: Iterable[Totals]) -> Totals:
+    ordered = sorted(results, key=lambda result: result.edp)
+    return ordered[len(ordered) // 2]
+
+
 def _print(rows: Sequence[Sequence[str]], lines: Sequence[str], failures: Sequence[str], title: str, cases: int) -> int:
     code = report(_HEADER, rows, failures, f"{title}: {cases} cases, {len(failures)} missed", not failures)
     for line in lines:
@@ -345,25 +404,42 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--figure", type=int, choices=(5, 8, 9), required=True)
-    parser.add_argument("--protocol", choices=("paper", "strict"), default="paper", help="of figure 5")
-    parser.add_argument("--only", nargs="+", choices=tuple(FIGURE_5), help="resources of these designs only")
+    parser.add_argument("--figure", choices=("5", "8", "9", "10", "nasaic"), required=True)
+    parser.add_argument("--protocol", choices=("paper", "strict"), default="paper", help="of figures 5, 10 and nasaic")
+    parser.add_argument("--only", nargs="+", choices=tuple(FIGURE_5), help="resources of these designs only (5, 8, 9)")
+    parser.add_argument("--space", nargs="+", choices=tuple(SPACES), help="networks of these spaces only (10)")
     parser.add_argument("--seeds", type=int, default=3, help="searches per case (3)")
     parser.add_argument("--population", type=int, default=16, help="candidates per generation (16)")
-    parser.add_argument("--generations", type=int, default=20, help="generations per search (20)")
+    parser.add_argument(
+        "--generations",
+        type=int,
+        help=f"generations per search (20; figure 10: {_GENERATIONS}, strict {_STRICT_GENERATIONS})",
+    )
+    parser.add_argument("--queries", type=int, default=50, help="networks per design (50; at last five times as many)")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     options = parser.parse_args(arguments)
-    if min(options.seeds, options.population - 1, options.generations, options.workers) < 1:
-        raise BadInputError("--seeds, --generations and --workers must be >= 1, --population >= 2")
+    dram = options.protocol == "strict"
+    # Eyeriss' best tiles take five times as long as those of the searched designs.
+    nested = _STRICT_GENERATIONS if dram else _GENERATIONS
+    generations = options.generations or (nested if options.figure == "10" else 20)
+    least = min(options.seeds, options.population - 1, generations, options.workers, options.queries - 1)
+    if least < 1 or options.generations == 0:
+        raise BadInputError("--seeds, --generations and --workers must be >= 1, --population and --queries >= 2")
     names = [name for name in FIGURE_5 if not options.only or name in options.only]
+    spaces = [name for name in SPACES if not options.space or name in options.space]
     pool = worker_pool(options.workers)
     start = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            settings = Settings(options.seeds, (options.population, options.generations), pool, Path(folder))
-            if options.figure == 5 and options.protocol == "strict":
-                return figure_5_strict(names, settings)
-            return {5: figure_5_paper, 8: figure_8, 9: figure_9}[options.figure](names, settings)
+            effort = options.population, generations
+            settings = Settings(options.seeds, effort, pool, Path(folder), options.queries)
+            if options.figure == "10":
+                return figure_10(spaces, dram, settings)
+            if options.figure == "nasaic":
+                return nasaic(dram, settings)
+            if options.figure == "5":
+                return (figure_5_strict if dram else figure_5_paper)(names, settings)
+            return {"8": figure_8, "9": figure_9}[options.figure](names, settings)
     finally:
         kill(pool)
         print(f"{time.perf_counter() - start:.0f} s")

@@ -229,7 +229,7 @@ class NetworkSearch:
         progress: Callable[[int, int], None] | None = None,
         **settings: Any,
     ) -> Judged:
-        """Search networks for a design; ``settings`` go to :func:`mappers.map_operator`.
+        """Search networks for a design; ``settings`` go to :class:`~codesign.nas.costs.NetworkCosts`.
 
         ``progress`` is called with the networks that were judged so far and those that shall be.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from accelerators.catalog import Hardware
-from accelerators.costs import Infeasible
+from accelerators.costs import Cost, Infeasible
 from accelerators.operators import Operator
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.streaming import stream
@@ -94,12 +94,21 @@ def _beginning(name: str, parts: Collection[str]) -> str:
 class NetworkCosts:
     """Costs of networks of a space on one piece of hardware; ``settings`` go to :func:`mappers.map_operator`.
 
+    On a spatial accelerator ``cost_of``, if given, prices operators with MACs, in place of their best mapping.
     ``mapped`` has the mappings that were found, ``reasons`` why networks cannot run, by code.
     """
 
-    def __init__(self, works: Works, hardware: Hardware | Device, **settings: Any):
+    def __init__(
+        self,
+        works: Works,
+        hardware: Hardware | Device,
+        *,
+        cost_of: Callable[[Operator], Cost | Infeasible] | None = None,
+        **settings: Any,
+    ):
         self.works = works
         self.hardware = hardware
+        self.cost_of = cost_of
         self.settings = settings
         self.mapped: dict[Operator, MapResult] = {}
         self.reasons: dict[Code, str] = {}
@@ -162,7 +171,8 @@ class NetworkCosts:
             return self._price(operator, reads)
         if self.settings.get("bypass") or self.settings.get("constraints") is not None:
             return 0.0, 0.0
-        return floor(self.hardware, operator, pad=bool(self.settings.get("pad")))
+        # Whoever prices may pad.
+        return floor(self.hardware, operator, pad=bool(self.settings.get("pad")) or self.cost_of is not None)
 
     @property
     def _is_spatial(self) -> bool:
@@ -197,6 +207,8 @@ class NetworkCosts:
         assert isinstance(self.hardware, SpatialAccelerator)
         if operator.passes:
             cost = stream(self.hardware, operator) if reads is None else stream(self.hardware, operator, reads)
+        elif self.cost_of is not None:
+            cost = self.cost_of(operator)
         else:
             result = map_operator(self.hardware, operator, **self.settings)
             if isinstance(result, Infeasible):

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from accelerators import catalog
+from accelerators.costs import Cost, Infeasible
+from accelerators.operators import Operator
 from accelerators.processors.lookup import Entry, LatencyTable
+from accelerators.spatial.architecture import SpatialAccelerator
 from codesign.devices import TableDevice, operator_key
 from codesign.evaluation import evaluate
 from codesign.nas import costs, spaces, strategies
@@ -109,3 +112,27 @@ def test_a_search_with_floors_finds_the_same(seed: int = 0) -> None:
     other = strategies.load("regularised_evolution", space, population=4, seed=seed)
     found = search(other, lambda c: prices.costs(c)[:, 2:], 5, floors=lambda c: prices.floors(c)[:, 2:])
     assert not found.floored.any()
+
+
+def test_another_price_may_stand_for_the_best_mapping() -> None:
+    accelerator = catalog.load("eyeriss")
+    assert isinstance(accelerator, SpatialAccelerator)
+    works = Works(SPACE)
+    usual = NetworkCosts(works, accelerator)
+    expected = usual.costs(CODES)
+
+    def slower(operator: Operator) -> Cost | Infeasible:
+        cost = usual.mapped[operator].cost
+        return replace(cost, latency_s=cost.latency_s + 1.0)
+
+    prices = NetworkCosts(works, accelerator, cost_of=slower)
+    floors = prices.floors(CODES)
+    found = prices.costs(CODES)
+    layers = [sum(not layer.operator.passes for layer in SPACE.network(code)) for code in CODES]
+    assert found[:, 0] == pytest.approx(expected[:, 0], rel=1e-12)
+    assert found[:, 1] == pytest.approx(expected[:, 1] + layers, rel=1e-12)
+    assert (floors <= found).all()
+    assert not prices.mapped
+    refusing = NetworkCosts(works, accelerator, cost_of=lambda operator: Infeasible("tiles", "they do not fit"))
+    assert np.isinf(refusing.costs(CODES)).all()
+    assert "they do not fit" in refusing.reasons[tuple(CODES[0].tolist())]
