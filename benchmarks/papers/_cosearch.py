@@ -166,7 +166,9 @@ def fronts(data: dict[str, Any], nas: dict[str, Any], style: Style) -> Front:
     """What a search of networks finds on the accelerator of a datasheet; nothing if none runs at some level."""
     accelerator = accelerator_of(data)
     try:
-        return NetworkSearch.of(nas).run(accelerator, cost_of=pricing(accelerator, style)).front
+        found = NetworkSearch.of(nas).run(accelerator, cost_of=pricing(accelerator, style)).front
+        # Accelerators say energy and latency of all that runs.
+        return tuple((row[0], row[1] or 0.0, row[2] or 0.0, row[3]) for row in found)
     except NothingRunsError:
         return ()
 

@@ -44,6 +44,8 @@ _WEIGHTS = "weights/"
 #: Counts the batches of training, and nothing else.
 _COUNTER = "num_batches_tracked"
 _BATCH = 500
+#: Parameters of a network that are let pass without as many weights, to say which are missing.
+_MOST_MISSING = 10_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,27 +162,35 @@ def _made(name: str, place: str, arrays: dict[str, NDArray[Any]]) -> TrainedNetw
         if needed not in arrays:
             raise NetworkError(f"{place}: {needed} is missing")
     network = _network(place, arrays)
+    weights = {key: values for key, values in arrays.items() if key.startswith(_WEIGHTS)}
+    given = sum(values.size for values in weights.values())
+    if network.parameters > _MOST_MISSING + 2 * given:
+        # Before as much memory is asked for: some options make any network huge.
+        raise NetworkError(
+            f"{place}: the network has {network.parameters:,} parameters, the weights are {given:,} numbers"
+        )
     module = to_torch(network, seed=0).eval()
     if len(module.inputs) != 1:
         raise NetworkError(f"{place}: the network must have one input (got {len(module.inputs)})")
-    _fill(place, module, {key: values for key, values in arrays.items() if key.startswith(_WEIGHTS)})
+    _fill(place, module, weights)
     inputs = _images(place, "images", arrays["images"], module.inputs[0])
-    given = arrays["labels"]
+    labelled = arrays["labels"]
     with torch.inference_mode():
         scores = module(inputs[:1])
     if scores.ndim != 2:
         raise NetworkError(f"{place}: the network must give scores of classes (got outputs {list(scores.shape[1:])})")
     classes = scores.shape[1]
-    if given.shape != (len(inputs),) or given.dtype.kind not in "iu":
-        raise NetworkError(f"{place}: labels must be {len(inputs)} integers (got {list(given.shape)} of {given.dtype})")
-    wrong = (given < 0) | (given >= classes)
+    if labelled.shape != (len(inputs),) or labelled.dtype.kind not in "iu":
+        got = f"{list(labelled.shape)} of {labelled.dtype}"
+        raise NetworkError(f"{place}: labels must be {len(inputs)} integers (got {got})")
+    wrong = (labelled < 0) | (labelled >= classes)
     if wrong.any():
         at = int(np.argmax(wrong))
-        raise NetworkError(f"{place}: labels[{at}] must be in 0..{classes - 1}, the classes (got {given[at]})")
+        raise NetworkError(f"{place}: labels[{at}] must be in 0..{classes - 1}, the classes (got {labelled[at]})")
     calibration = None
     if "calibration" in arrays:
         calibration = _images(place, "calibration", arrays["calibration"], module.inputs[0])
-    labels = torch.from_numpy(given.astype(np.int64))
+    labels = torch.from_numpy(labelled.astype(np.int64))
     return TrainedNetwork(name, network, module, inputs, labels, calibration)
 
 

@@ -236,3 +236,18 @@ def test_the_benchmark_knows_what_is_against_its_direction():
     for arguments in (["--programmings", "1"], ["--images", "0"], ["--network", "nobody"]):
         with pytest.raises(BadInputError):
             crossbar_accuracy.main(arguments)
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "expected"),
+    [
+        ("analog_resnet:" + "[" * 100_000, "{}", "network: "),
+        ("ofa_mobilenet_v3:{}", '{"classes": 1000000000}', "network: "),
+        ("resnet18", '{"classes": 1000000000}', "parameters, the weights are"),
+    ],
+)
+def test_networks_of_any_size_are_refused_at_once(tmp_path: Path, network: str, options: str, expected: str) -> None:
+    arrays = {"network": np.array(network), "options": np.array(options), "labels": np.zeros(1, np.int64)}
+    np.savez(tmp_path / "huge.npz", images=np.zeros((1, 3, 224, 224)), **arrays)  # type: ignore[arg-type]
+    with pytest.raises(NetworkError, match=expected):
+        load(str(tmp_path / "huge.npz"))
