@@ -280,7 +280,8 @@ class _Resolver:
         self.note_all(specification)
         accuracy = given.accuracy
         try:
-            if given.network.lstrip().startswith("{"):
+            # Encodings are JSON, or cells.
+            if given.network.lstrip()[:1] in ("{", "|"):
                 search = NetworkSearch.of(nas)
                 code = search.space.parse(given.network)
                 specification = member(nas, code, "baseline")
@@ -312,7 +313,7 @@ class _Resolver:
 
     def path_of(self, name: str) -> str:
         """A catalog name, or the path of a file relative to the experiment's."""
-        return name if name in catalog.names() else str(self.folder / name)
+        return name if name.partition(":")[0] in catalog.names() else str(self.folder / name)
 
     def network(self, i: int, sheet: NetworkSheet, trained: bool) -> dict[str, Any]:
         path: Path_ = ("networks", i)
@@ -343,12 +344,14 @@ class _Resolver:
         if name is None:
             return None
         known = catalog.names()
-        if name not in known and not name.endswith((".yaml", ".yml", ".json", ".npz")):
+        # A processor may be followed by a number type: titan_rtx:fp16.
+        named = name.partition(":")[0]
+        if named not in known and not named.endswith((".yaml", ".yml", ".json", ".npz")):
             listed = "(those of `codesign list accelerators`, or a file)"
             self.problem(path, f"unknown accelerator {name!r}{did_you_mean(name, known)} {listed}")
             return None
-        if name not in known:
-            self.note(self.path_of(name))
+        if named not in known:
+            self.note(self.path_of(named))
         try:
             return devices.load(self.path_of(name))
         except DocumentError as error:
@@ -361,7 +364,7 @@ class _Resolver:
         found = self.hardware(path, name)
         if found is None:
             return None
-        if isinstance(found, Device):
+        if isinstance(found, Device) or ":" in name:
             return {"name": found.name, "device": self.path_of(name)}
         if name not in self.datasheets:
             if name in catalog.names():

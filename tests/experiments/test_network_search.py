@@ -545,3 +545,14 @@ def test_the_report_says_whose_gain_it_is(folder: Path) -> None:
     times = "\N{MULTIPLICATION SIGN}"
     numbers = [float(word.rstrip(times)) for word in done.stdout.split() if word.endswith(times)]
     assert numbers[0] == pytest.approx(numbers[1] * numbers[2], rel=0.02)
+
+
+def test_processors_in_other_number_types(tmp_path: Path) -> None:
+    text = 'name: types\nnetworks: ds_cnn\nobjective: latency\nhardware: {accelerators: [v100, "v100:fp16"]}\n'
+    path = started(tmp_path, text)
+    table = export.candidates(path).columns()
+    found = dict(zip(table["accelerator"][1], table["latency_s"][1], strict=True))
+    for name in ("v100", "v100:fp16"):
+        assert found[name] == pytest.approx(evaluate("ds_cnn", name).results[0].latency_s)
+    with pytest.raises(DocumentError, match="hardware.accelerators"):
+        Experiment.load(written(tmp_path, text.replace("v100:fp16", "v100:int3")))
