@@ -120,5 +120,4 @@ class Processor:
         fit = [kind for kind in self.arithmetic if held[kind] >= bits]
         if not fit:
             return None
-        best = min(fit, key=lambda kind: (-kind.peak_ops_per_s, kind.bits))
-        return replace(self, arithmetic=(best, *(kind for kind in self.arithmetic if kind is not best)))
+        return self.running(min(fit, key=lambda kind: (-kind.peak_ops_per_s, kind.bits)).type)
