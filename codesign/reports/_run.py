@@ -35,9 +35,9 @@ from codesign.evaluation import layer_costs
 from codesign.experiments.candidates import scores
 from codesign.experiments.experiment import mapping_objective
 from codesign.experiments.ledger import Ledger
-from codesign.experiments.networks import load_network, network_specification
 from codesign.experiments.run import BASELINE
 from codesign.experiments.sheet import ExperimentSheet
+from codesign.experiments.specifications import load_network, network_specification
 from codesign.experiments.task import hardware_of
 from codesign.networks import Network, NetworkError
 from codesign.reports.tables import si
@@ -391,7 +391,9 @@ def _design(title: str, ledger: Ledger, point: Point, candidate: Candidate, grap
         for graph in graphs:
             (cost,) = evaluation.evaluate(graph, hardware, fuse=fuse).results
             design.costs[graph.name] = cost
-            design.layers[graph.name] = [_other_row(layer) for layer in cost.layers if isinstance(layer.cost, Cost)]
+            design.layers[graph.name] = [
+                _row(hardware, layer, {}) for layer in cost.layers if isinstance(layer.cost, Cost)
+            ]
         return design
     accelerator = hardware
     if graphs:
@@ -487,10 +489,13 @@ def _cost(cost: Cost | Infeasible) -> Cost:
     return cost
 
 
-def _row(accelerator: SpatialAccelerator, layer: LayerCost, gaps: Mapping[Operator, float | None]) -> Row:
+def _row(hardware: Hardware | Device, layer: LayerCost, gaps: Mapping[Operator, float | None]) -> Row:
     cost = layer.cost
     assert isinstance(cost, Cost)
-    nest = cost.details.mapping if cost.details else None
+    nest, traffic_bytes = None, 0.0
+    # Only what has levels has mappings.
+    if isinstance(hardware, SpatialAccelerator) and cost.details:
+        nest, traffic_bytes = cost.details.mapping, _traffic_bytes(hardware, layer.operator, cost)
     return Row(
         layer.name,
         str(layer.operator),
@@ -500,27 +505,10 @@ def _row(accelerator: SpatialAccelerator, layer: LayerCost, gaps: Mapping[Operat
         layer.operator,
         nest,
         cost.macs,
-        _traffic_bytes(accelerator, layer.operator, cost) if nest else 0.0,
+        traffic_bytes,
         cost.utilisation,
         gaps.get(layer.operator),
         layer.fused,
-    )
-
-
-def _other_row(layer: LayerCost) -> Row:
-    """A layer on hardware without mappings."""
-    cost = layer.cost
-    assert isinstance(cost, Cost)
-    return Row(
-        layer.name,
-        str(layer.operator),
-        cost.energy_breakdown_pj,
-        cost.latency_s,
-        "fused" if layer.fused else cost.bottleneck,
-        layer.operator,
-        macs=cost.macs,
-        utilisation=cost.utilisation,
-        fused=layer.fused,
     )
 
 

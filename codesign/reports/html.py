@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,13 @@ import numpy as np
 from accelerators.crossbar.crossbar import Crossbar
 from accelerators.operators import ROLES
 from accelerators.spatial.architecture import SpatialAccelerator
-from accelerators.spatial.mapping_file import LayerMapping, MappingDocument
-from codesign import mappings
 from codesign.experiments.experiment import mapping_objective
-from codesign.experiments.export import datasheet_yaml
 from codesign.experiments.ledger import Ledger
-from codesign.experiments.networks import space_of
 from codesign.files import write_whole
-from codesign.networks import NetworkError
 from codesign.reports import _figures as figures
 from codesign.reports._figures import Figure
 from codesign.reports._run import Design, Point, Row, Run
+from codesign.reports._winner import write_winner
 from codesign.reports._words import (
     DASH,
     GOALS,
@@ -47,24 +42,21 @@ from codesign.reports._words import (
 from codesign.reports._words import with_unit as unit
 from codesign.reports.crossbar_drawing import draw_crossbar
 from codesign.reports.drawing import axis_text, bandwidth_text, draw, size_text
-from codesign.reports.network_drawing import KINDS, draw_network
+from codesign.reports.network_drawing import KINDS
 from codesign.reports.tables import percent, si
 
 #: The report in a run's folder, and the folder of the winning design in it.
 REPORT, BEST = "report.html", "best"
-_ACCELERATOR = "accelerator.yaml"
-#: A mapping file may have 1 MB.
-_MOST_MAPPING_BYTES = 1_000_000
 _FEW_DESIGNS = 10
 
 
 def write_report(folder: Path, say: Callable[[str], None] | None = None) -> Path:
     """Write ``report.html`` and ``best/`` into the folder of a run; returns the path of the report.
 
-    ``best/accelerator.yaml`` is the datasheet of the winning design, ``best/mappings.yaml`` how it runs every layer.
-    ``say`` is called with what else a reader should know at once.
-    With several objectives the winner is the design of the front with the least EDP. A run that has not ended, or in
-    which nothing works, has a report as well. ONNX files that the experiment names are looked for beside the
+    ``best/accelerator.yaml`` is the datasheet of the winning design, ``best/mappings.yaml`` how it runs every layer;
+    networks that were searched are there as encodings and as ONNX. ``say`` is called with what a reader should know at
+    once. With several objectives the winner is the design of the front with the least EDP. A run that has not ended, or
+    in which nothing works, has a report as well. ONNX files that the experiment names are looked for beside the
     experiment's file and in the run's folder.
 
     Raises ValueError if plotly or jinja2 is missing, :class:`~codesign.experiments.ledger.LedgerError` for a folder
@@ -78,12 +70,7 @@ def write_report(folder: Path, say: Callable[[str], None] | None = None) -> Path
         raise ValueError("reports need plotly and jinja2: pip install 'codesign[report]'") from None
     with Ledger(folder, write=False) as ledger:
         run = Run.of(ledger)
-    networks: list[dict[str, str]] = []
-    if run.best is not None:
-        (folder / BEST).mkdir(exist_ok=True)
-        for name, text in _best_files(run.best).items():
-            write_whole(folder / BEST / name, text)
-        networks = _write_networks(run.best, folder / BEST)
+    networks = [] if run.best is None else write_winner(run.best, folder / BEST)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("codesign.reports"),
         autoescape=True,
@@ -110,69 +97,6 @@ def _embedded(data: Any) -> str:
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
-
-
-# -------------------------------------------------------------------------------------------------- the winner's files
-
-
-def _best_files(design: Design) -> dict[str, str]:
-    """The winning design as files: name and text."""
-    found = {_ACCELERATOR: datasheet_yaml(design.datasheet)}
-    document = _mapping_document(design)
-    if document is not None:
-        try:
-            found["mappings.yaml"] = mappings.dump(document)
-        except ValueError as error:
-            design.problems.append(f"no mappings.yaml: {error}")
-    return found
-
-
-def _write_networks(design: Design, folder: Path) -> list[dict[str, str]]:
-    """Write the networks that were searched: what they are, as JSON, and as ONNX where that can be had."""
-    found = []
-    entries = {entry["network"]: entry["specification"] for entry in design.totals}
-    several = len(design.graphs) > 1
-    for i, graph in enumerate(design.graphs):
-        specification = entries.get(graph.name)
-        if specification is None or "space" not in specification:
-            continue
-        stem = f"network_{i + 1}" if several else "network"
-        space = space_of(specification["space"], specification["options"])
-        write_whole(folder / f"{stem}.txt", space.text(specification["code"]) + "\n")
-        onnx = ""
-        try:
-            from codesign.networks.onnx_export import export_onnx
-
-            export_onnx(graph, folder / f"{stem}.onnx")
-            onnx = f"{BEST}/{stem}.onnx"
-        except (ImportError, NetworkError) as error:
-            design.problems.append(f"no {stem}.onnx: {error}")
-        found.append(
-            {
-                "name": graph.name,
-                "text": f"{BEST}/{stem}.txt",
-                "onnx": onnx,
-                "described": space.describe(specification["code"]),
-                "svg": draw_network(graph),
-            }
-        )
-    return found
-
-
-def _mapping_document(design: Design) -> MappingDocument | None:
-    """The mappings of all networks; only one per shape if that would be too much for a file."""
-    layers: list[LayerMapping] = []
-    for name, cost in design.costs.items():
-        document = mappings.of_network(cost)
-        prefix = f"{name}:" if len(design.costs) > 1 else ""
-        layers += [replace(layer, name=prefix + layer.name) for layer in document.layers] if document else []
-    if not layers:
-        return None
-    found = MappingDocument(design.hardware.name, tuple(layers), datasheet=_ACCELERATOR)
-    if len(mappings.dump(found).encode()) > _MOST_MAPPING_BYTES:
-        shapes = {layer.operator: layer for layer in reversed(layers)}
-        found = replace(found, layers=tuple(reversed(shapes.values())))
-    return found
 
 
 # ----------------------------------------------------------------------------------------------------------- the page
