@@ -25,6 +25,7 @@ Blank cells beside groups on a diagonal add no noise, wires have no resistance.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Any
 
@@ -55,7 +56,7 @@ _SINGLE_BITS = 24
 _Floats = NDArray[np.float64]
 
 
-class CrossbarLayer(nn.Module):
+class CrossbarLayer(nn.Module, ABC):
     """What linear layers and convolutions on a crossbar share; raises ValueError for what it cannot hold.
 
     Without a programming (and with no ``device``, always) cells are as they are meant. A layer must be calibrated
@@ -312,20 +313,21 @@ class CrossbarLayer(nn.Module):
             added.append(torch.from_numpy(total[:, None, :]).to(self._wide) if total.any() else None)
         return signs, added
 
+    @abstractmethod
     def _columns(self, codes: Tensor) -> Tensor:
         """Codes as vectors that rows are driven with, (G, n, C)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _shaped(self, sums: Tensor, x: Tensor) -> Tensor:
         """(G, n, K) in the shape of the layer's output."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _digital(self, x: Tensor) -> Tensor:
         """What the layer was before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _along_outputs(self, values: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Values per output in a shape that goes with outputs."""
 
 
 class CrossbarLinear(CrossbarLayer):

@@ -13,6 +13,7 @@ and converters all three compute, bit for bit in single precision, what the digi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +30,7 @@ _MOMENTUM = 0.1
 _LEAST_SCALE = 1e-30
 
 
-class AnalogLayer(nn.Module):
+class AnalogLayer(nn.Module, ABC):
     """What linear layers and convolutions share; weights are a matrix of [G groups, K outputs, C inputs] in tiles.
 
     ``input_range`` is the input that the DAC takes for 1; 0 as long as it is not known (see :func:`calibrate`).
@@ -161,16 +162,17 @@ class AnalogLayer(nn.Module):
         """(G, T, K) as (T, G * K)."""
         return self._tensor(per_tile_row.transpose(1, 0, 2)).flatten(1)
 
+    @abstractmethod
     def _product(self, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
-        raise NotImplementedError
+        """What weights make of inputs."""
 
+    @abstractmethod
     def _parts(self, x: Tensor, weights: Tensor) -> Iterator[Tensor]:
         """Products of each tile row."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _along_outputs(self, values: Tensor) -> Tensor:
         """Values per output in a shape that multiplies outputs."""
-        raise NotImplementedError
 
 
 class AnalogLinear(AnalogLayer):
