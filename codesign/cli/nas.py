@@ -122,15 +122,13 @@ def _fronts(point: Point, rows: int) -> list[dict[str, Any]]:
     return found
 
 
-def _csv(records: list[dict[str, Any]]) -> str:
-    import csv
-    import io
+def _csv(records: list[dict[str, Any]]) -> bytes:
+    from codesign.experiments.export import Table
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()
+    table = Table({})
+    for record in records:
+        table.add(record)
+    return table.to_csv()
 
 
 @app.command()
