@@ -21,16 +21,13 @@ def known(place: str, kind: str, name: Any, names: Iterable[str]) -> str:
 
 
 def belong(place: str, make: Callable[..., Any], options: Mapping[str, Any], but: Iterable[str] = ()) -> None:
-    """NetworkError for options that are no keyword-only parameters of ``make``, or are those in ``but``; or for
-    missing ones."""
+    """NetworkError for options that are no parameters of ``make``, or are those in ``but``; or for missing ones."""
     without = set(but)
-    parameters = {
-        name: parameter
-        for name, parameter in inspect.signature(make).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in without
-    }
+    named = {name: each for name, each in inspect.signature(make).parameters.items() if name not in without}
+    parameters = {name: each for name, each in named.items() if each.kind is not each.VAR_KEYWORD}
     for name in options:
-        if name not in parameters:
+        # What takes any option says itself what is wrong with it.
+        if name not in parameters and len(parameters) == len(named):
             has = f"its options are {', '.join(parameters)}" if parameters else "it has none"
             raise NetworkError(f"{place}: unknown option {name!r}{did_you_mean(str(name), parameters) or ';'} ({has})")
     for name, parameter in parameters.items():

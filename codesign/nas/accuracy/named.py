@@ -169,5 +169,5 @@ def load(name: str, space: Space, /, **options: Any) -> Estimator:
             f"{name}: estimates networks of {theirs} only (got {space.name}, for which there are "
             f"{', '.join(fitting(space))})"
         )
-    _options.belong(name, named.make, options)
+    _options.belong(name, named.make, options, but=("space",))
     return named.make(space, **options)

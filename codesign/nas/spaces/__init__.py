@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from accelerators.suggestions import did_you_mean
+from codesign.nas import _options
 from codesign.nas.spaces import staged
 from codesign.nas.spaces._base import Code, Codes, Gene, Site, Space
 from codesign.nas.spaces.darts import Darts
@@ -69,16 +69,7 @@ def load(name_or_path: str | Path, /, **options: Any) -> Space:
         raise NetworkError(
             f"unknown space {text!r}{did_you_mean(text, SPACES)} (known: {', '.join(SPACES)}, or a .yaml file)"
         )
-    parameters = inspect.signature(SPACES[text]).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        for name in options:
-            if name not in parameters:
-                has = f"its options are {', '.join(parameters)}" if parameters else "it has none"
-                raise NetworkError(f"{text}: unknown option {name!r}{did_you_mean(name, parameters) or ';'} ({has})")
-    missing = [p.name for p in parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    for name in missing:
-        if name not in options:
-            raise NetworkError(f"{text}: {name} is missing")
+    _options.belong(text, SPACES[text], options)
     try:
         return SPACES[text](**options)
     except TypeError as error:

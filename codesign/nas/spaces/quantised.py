@@ -135,15 +135,12 @@ class Quantised(Space):
 
     # -- networks -----------------------------------------------------------------------------------------------------
 
-    def network(self, code: ArrayLike, *, batch: int = 1) -> Network:
-        """The network of a code, whose operators have bits; raises NetworkError for what is no code."""
-        checked = self.check(code)
-        found = self.space.network(checked[: len(self.space.genes)], batch=batch)
-        self._quantise(found, checked)
-        return found
-
     def _build(self, values: dict[str, Any], batch: int) -> Network:
-        raise NotImplementedError
+        # Genes of the inner space are written beside those of the bits here.
+        code = super().parse(values)
+        found = self.space.network(code[: len(self.space.genes)], batch=batch)
+        self._quantise(found, code)
+        return found
 
     def _quantise(self, network: Network, code: Code) -> None:
         """Give the layers of the inner space's network their bits."""

@@ -35,7 +35,7 @@ def load(
     Raises NetworkError, naming the strategy and the option, for an unknown name and for an unknown or wrong option.
     """
     kind = STRATEGIES[_options.known("strategy", "strategy", name, STRATEGIES)]
-    _options.belong(name, kind, options, but=("population", "seed", "admits"))
+    _options.belong(name, kind, options, but=("space", "population", "seed", "admits"))
     if population is not None:
         options["population"] = _options.whole(f"{name}: population", population, 2)
     if "rate" in options:
