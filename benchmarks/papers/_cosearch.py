@@ -166,11 +166,16 @@ def fronts(data: dict[str, Any], nas: dict[str, Any], style: Style) -> Front:
     """What a search of networks finds on the accelerator of a datasheet; nothing if none runs at some level."""
     accelerator = accelerator_of(data)
     try:
-        found = NetworkSearch.of(nas).run(accelerator, cost_of=pricing(accelerator, style)).front
-        # Accelerators say energy and latency of all that runs.
-        return tuple((row[0], row[1] or 0.0, row[2] or 0.0, row[3]) for row in found)
+        judged = NetworkSearch.of(nas).run(accelerator, cost_of=pricing(accelerator, style))
     except NothingRunsError:
         return ()
+    front = []
+    for accuracy, energy_pj, latency_s, code in judged.front:
+        # Accelerators say both of all that runs.
+        assert energy_pj is not None
+        assert latency_s is not None
+        front.append((accuracy, energy_pj, latency_s, code))
+    return tuple(front)
 
 
 def priced(data: dict[str, Any], code: Code, nas: dict[str, Any], style: Style) -> tuple[float, Totals]:

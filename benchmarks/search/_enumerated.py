@@ -18,7 +18,7 @@ from accelerators.documents import DocumentError
 from benchmarks._common import BadInputError, read_text
 from codesign.experiments.candidates import evaluate_candidate
 from codesign.experiments.experiment import Experiment, Point
-from codesign.experiments.networks import load_network
+from codesign.experiments.specifications import load_network
 from codesign.networks import Network
 from codesign.search import Design, HardwareSpace
 from codesign.search.parameters import Connectivity

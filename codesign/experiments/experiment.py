@@ -25,8 +25,8 @@ from codesign.devices import Device
 from codesign.experiments.candidates import OBJECTIVES
 from codesign.experiments.joint import JointSpace
 from codesign.experiments.network_search import NetworkSearch, nas_specification
-from codesign.experiments.networks import files_of, load_network, member, network_specification, space_of
 from codesign.experiments.sheet import BudgetSheet, ExperimentSheet, NasSheet, NetworkSheet, WorkersSheet
+from codesign.experiments.specifications import files_of, load_network, member, network_specification, space_of
 from codesign.experiments.sweeps import variants
 from codesign.nas.strategies import STRATEGIES
 from codesign.networks import NetworkError

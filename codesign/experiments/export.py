@@ -24,9 +24,9 @@ from codesign.evaluation import evaluate, layer_costs
 from codesign.experiments.candidates import Record
 from codesign.experiments.experiment import point_sheets
 from codesign.experiments.ledger import Ledger, LedgerError
-from codesign.experiments.networks import load_network, network_specification, space_of
 from codesign.experiments.run import BASELINE
 from codesign.experiments.sheet import ExperimentSheet
+from codesign.experiments.specifications import load_network, network_specification, space_of
 from codesign.experiments.task import hardware_of
 from codesign.networks import Network, NetworkError
 

@@ -23,15 +23,14 @@ from numpy.typing import NDArray
 from accelerators.catalog import Hardware
 from accelerators.operators import Operator
 from codesign.devices import Device
-from codesign.experiments.networks import Stamps, space_of, stamps
 from codesign.experiments.sheet import NasSheet
+from codesign.experiments.specifications import Stamps, space_of, stamps
 from codesign.nas import accuracy
 from codesign.nas.accuracy import Estimator
 from codesign.nas.costs import COLUMNS, NetworkCosts, Works
 from codesign.nas.search import search
 from codesign.nas.spaces import Code, Codes, Space
 from codesign.nas.strategies import STRATEGIES, OfaEvolution, Strategy
-from codesign.networks import NetworkError
 from codesign.search.pareto import front
 from mappers import MapResult
 
@@ -154,18 +153,17 @@ class NetworkSearch:
             return self.space.sample(np.random.default_rng(self.specification["seed"]), wanted)
         listed = self.estimator.listed()
         if listed is not None and len(listed):
-            order = np.random.default_rng(self.specification["seed"]).permutation(len(listed))
-            return self._first(listed[order], wanted)
+            return self._first(self._shuffled(listed), wanted)
         if self.space.size <= _LISTED and self._quick:
-            codes = np.array(list(self.space.codes()), np.int64)
-            order = np.random.default_rng(self.specification["seed"]).permutation(len(codes))
-            return self._first(codes[order], wanted)
+            return self._first(self._shuffled(np.array(list(self.space.codes()), np.int64)), wanted)
         drawn = self.space.sample(np.random.default_rng(self.specification["seed"]), _DRAWN if self._quick else wanted)
-        codes = np.unique(drawn, axis=0)
-        codes = np.random.default_rng(self.specification["seed"]).permutation(codes)
+        codes = self._shuffled(np.unique(drawn, axis=0))
         if int((self.accuracies(codes) >= self.levels[-1]).sum()) < wanted and math.isfinite(self.levels[0]):
             codes = np.concatenate([codes, self._evolved(wanted)])
         return self._first(codes, wanted)
+
+    def _shuffled(self, codes: Codes) -> Codes:
+        return np.random.default_rng(self.specification["seed"]).permutation(codes)
 
     @property
     def _quick(self) -> bool:
@@ -317,16 +315,3 @@ def goal_value(energy_pj: float | None, latency_s: float | None, goal: str) -> f
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-__all__ = [
-    "GOALS",
-    "Judged",
-    "NetworkError",
-    "NetworkSearch",
-    "NothingRunsError",
-    "TooInaccurateError",
-    "front_of",
-    "goal_value",
-    "nas_specification",
-]

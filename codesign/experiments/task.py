@@ -16,7 +16,7 @@ from codesign import devices
 from codesign.devices import Device
 from codesign.experiments.candidates import Record, add_accuracy, evaluate_candidate
 from codesign.experiments.network_search import NetworkSearch, NothingRunsError
-from codesign.experiments.networks import Stamps, load_network, member, stamps, trained_network
+from codesign.experiments.specifications import Stamps, load_network, member, stamps, trained_network
 from codesign.nas.spaces import Code
 from codesign.networks import Network
 from codesign.search.budget import Budget

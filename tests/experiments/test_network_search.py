@@ -20,7 +20,7 @@ from codesign.experiments.candidates import minimised, scores
 from codesign.experiments.experiment import Experiment
 from codesign.experiments.joint import NETWORK, JointDesign, JointSpace
 from codesign.experiments.ledger import Ledger
-from codesign.experiments.networks import files_of
+from codesign.experiments.specifications import files_of
 from codesign.experiments.summary import summaries
 from codesign.nas import spaces
 from codesign.search.pareto import front
@@ -554,5 +554,5 @@ def test_processors_in_other_number_types(tmp_path: Path) -> None:
     found = dict(zip(table["accelerator"][1], table["latency_s"][1], strict=True))
     for name in ("v100", "v100:fp16"):
         assert found[name] == pytest.approx(evaluate("ds_cnn", name).results[0].latency_s)
-    with pytest.raises(DocumentError, match="hardware.accelerators"):
+    with pytest.raises(DocumentError, match=r"hardware\.accelerators"):
         Experiment.load(written(tmp_path, text.replace("v100:fp16", "v100:int3")))
