@@ -110,29 +110,23 @@ def export(
         bool, typer.Option("--fronts", help="the networks of every candidate's front of accuracy (RUN/fronts.csv)")
     ] = False,
     design: Annotated[
-        str | None, typer.Option(help="a candidate's digest: writes its datasheet instead (RUN/DESIGN.yaml)")
+        str | None,
+        typer.Option(help="a candidate's digest: datasheet, mappings and networks as files (RUN/designs/DESIGN)"),
     ] = None,
 ) -> None:
-    """Write all candidates of a run as one table, or one of them as a datasheet."""
+    """Write all candidates of a run as one table, or one of them as files."""
     from codesign.experiments import export as tables
     from codesign.experiments.ledger import FILES, LedgerError
 
     if layers + fronts + (design is not None) > 1:
         raise RefusedError("--layers, --fronts and --design write different things: give one of them")
+    if design is not None:
+        _export_design(folder, design, out)
+        return
     what = "layers" if layers else "fronts" if fronts else "candidates"
-    file = out or folder / (f"{design}.yaml" if design else f"{what}.csv")
+    file = out or folder / f"{what}.csv"
     if file.name in FILES and any((file.parent / name).exists() for name in FILES):
         raise RefusedError(f"{file}: cannot be written: it belongs to a run")
-    if design is not None:
-        if not design.isalnum():
-            raise RefusedError(f"--design takes a digest (got {design!r})")
-        try:
-            text = tables.design(folder, design)
-        except LedgerError as error:
-            raise RefusedError(str(error)) from None
-        write(file, text)
-        console_of().print(f"datasheet in {file}", highlight=False, markup=False)
-        return
     try:
         table = getattr(tables, what)(folder)
         content = table.to_parquet() if file.suffix.lower() == ".parquet" else table.to_csv()
@@ -142,6 +136,25 @@ def export(
         raise RefusedError(str(error)) from None
     write(file, content)
     console_of().print(f"{len(table)} rows in {file}", highlight=False, markup=False)
+
+
+def _export_design(run: Path, digest: str, folder: Path | None) -> None:
+    from codesign.experiments.ledger import LedgerError
+    from codesign.reports.designs import export_design
+
+    if not digest.isalnum():
+        raise RefusedError(f"--design takes a digest (got {digest!r})")
+    try:
+        folders, problems = export_design(run, digest, folder)
+    except LedgerError as error:
+        raise RefusedError(str(error)) from None
+    except OSError as error:
+        raise RefusedError(f"{error.filename or folder or run}: cannot be written: {error.strerror or error}") from None
+    console = console_of()
+    for problem in problems:
+        console.print(problem, highlight=False, markup=False)
+    for own in folders:
+        console.print(f"files in {own}", highlight=False, markup=False)
 
 
 @app.command("compare")

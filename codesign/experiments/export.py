@@ -286,23 +286,6 @@ def layers(folder: Path) -> Table:
     return table
 
 
-def design(folder: Path, digest: str) -> str:
-    """The datasheet of a candidate as YAML, which ``codesign evaluate --on`` takes; part of a digest is enough.
-
-    Raises :class:`~codesign.experiments.ledger.LedgerError`, also for a digest of no candidate or of several.
-    """
-    with Ledger(folder, write=False) as ledger, ledger.snapshot():
-        found = {
-            entry["digest"]: json.loads(entry["datasheet"])
-            for entry in _records(ledger, "candidates")
-            if entry["digest"].startswith(digest)
-        }
-    if len(found) != 1:
-        listed = f" ({', '.join(sorted(found)[:5])})" if found else ""
-        raise LedgerError(f"{folder}: {len(found) or 'no'} candidates are called {digest!r}{listed}")
-    return datasheet_yaml(next(iter(found.values())))
-
-
 def datasheet_yaml(datasheet: Mapping[str, Any]) -> str:
     """A datasheet as YAML; it begins with its name."""
     yaml = YAML()

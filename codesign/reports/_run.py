@@ -223,48 +223,69 @@ class Run:
     @classmethod
     def of(cls, ledger: Ledger) -> Run:
         """Read a run; files that its networks need are beside the experiment's, or in its own folder."""
-        meta = ledger.meta
-        problems: list[str] = []
-        try:
-            data: Any = parse(meta["experiment"], "experiment").data
-        except DocumentError as error:
-            data = None
-            problems.append(f"the experiment cannot be read: {error}")
-        uncertainties: dict[int, list[float | None]] = {}
-        columns, rows = ledger.rows("networks")
-        for row in rows:
-            entry = dict(zip(columns, row, strict=True))
-            uncertainties.setdefault(entry["candidate"], []).append(entry["uncertainty"])
-        columns, rows = ledger.rows("candidates")
-        candidates: dict[int, dict[str, Candidate]] = {}
-        for row in rows:
-            entry = dict(zip(columns, row, strict=True))
-            found = _candidate(entry, uncertainties.get(entry["id"], []))
-            candidates.setdefault(entry["point"], {})[entry["digest"]] = found
-        points = []
-        for index, label in enumerate(meta["points"]):
-            sheet = None
-            if data is not None:
-                try:
-                    sheet = _sheet(data, label)
-                except DocumentError as error:
-                    problems += error.problems
-            points.append(_point(index, label, sheet, candidates.get(index, {}), ledger.generations(index)))
+        points, problems = _points(ledger)
         winner, by_gain = _winner(points)
         best = baseline = exchanged = None
         if winner is not None and winner.best is not None:
-            graphs, why = _networks(winner.sheet, (Path(meta.get("source", "")).parent, ledger.folder))
+            graphs, why = _networks(winner.sheet, ledger)
             problems += why
             best = _design("best", ledger, winner, winner.best, graphs)
             if winner.baseline is not None and winner.baseline.fine:
                 baseline = _design("baseline", ledger, winner, winner.baseline, graphs)
                 if winner.sheet is not None and winner.sheet.nas is not None:
                     exchanged = _exchanged(best, baseline, winner.sheet)
-        return cls(meta, tuple(points), best, baseline, winner, by_gain, tuple(dict.fromkeys(problems)), exchanged)
+        return cls(
+            ledger.meta, tuple(points), best, baseline, winner, by_gain, tuple(dict.fromkeys(problems)), exchanged
+        )
 
     @property
     def several(self) -> bool:
         return len(self.points) > 1
+
+
+def designs(ledger: Ledger, digest: str) -> list[Design]:
+    """The candidates whose digest begins so, in the order of points."""
+    found = []
+    for point in _points(ledger)[0]:
+        tried = (*point.tried, *([point.baseline] if point.baseline else []))
+        listed = [candidate for candidate in tried if candidate.digest.startswith(digest)]
+        for candidate in listed:
+            # What could not be evaluated has no mappings.
+            graphs = _networks(point.sheet, ledger)[0] if candidate.fine else []
+            found.append(_design(candidate.digest, ledger, point, candidate, graphs))
+    return found
+
+
+def _points(ledger: Ledger) -> tuple[list[Point], list[str]]:
+    """The points of a run, and what cannot be read of it."""
+    meta = ledger.meta
+    problems: list[str] = []
+    try:
+        data: Any = parse(meta["experiment"], "experiment").data
+    except DocumentError as error:
+        data = None
+        problems.append(f"the experiment cannot be read: {error}")
+    uncertainties: dict[int, list[float | None]] = {}
+    columns, rows = ledger.rows("networks")
+    for row in rows:
+        entry = dict(zip(columns, row, strict=True))
+        uncertainties.setdefault(entry["candidate"], []).append(entry["uncertainty"])
+    columns, rows = ledger.rows("candidates")
+    candidates: dict[int, dict[str, Candidate]] = {}
+    for row in rows:
+        entry = dict(zip(columns, row, strict=True))
+        found = _candidate(entry, uncertainties.get(entry["id"], []))
+        candidates.setdefault(entry["point"], {})[entry["digest"]] = found
+    points = []
+    for index, label in enumerate(meta["points"]):
+        sheet = None
+        if data is not None:
+            try:
+                sheet = _sheet(data, label)
+            except DocumentError as error:
+                problems += error.problems
+        points.append(_point(index, label, sheet, candidates.get(index, {}), ledger.generations(index)))
+    return points, problems
 
 
 def _parts(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
@@ -356,10 +377,11 @@ def _sought(sheet: ExperimentSheet | None) -> Any:
     return [entry.model_dump() for entry in sheet.networks], None if sheet.nas is None else sheet.nas.model_dump()
 
 
-def _networks(sheet: ExperimentSheet | None, folders: Sequence[Path]) -> tuple[list[Network], list[str]]:
+def _networks(sheet: ExperimentSheet | None, ledger: Ledger) -> tuple[list[Network], list[str]]:
     """The networks of an experiment; none at all, and why, if one of them is not at hand."""
     if sheet is None:
         return [], ["the networks are not known"]
+    folders = Path(ledger.meta.get("source", "")).parent, ledger.folder
     graphs = []
     for entry in sheet.networks:
         here = next((folder for folder in folders if (folder / entry.network).exists()), folders[0])

@@ -23,7 +23,6 @@ from codesign.files import write_whole
 from codesign.reports import _figures as figures
 from codesign.reports._figures import Figure
 from codesign.reports._run import Design, Point, Row, Run
-from codesign.reports._winner import write_winner
 from codesign.reports._words import (
     DASH,
     GOALS,
@@ -41,6 +40,7 @@ from codesign.reports._words import (
 )
 from codesign.reports._words import with_unit as unit
 from codesign.reports.crossbar_drawing import draw_crossbar
+from codesign.reports.designs import write_design
 from codesign.reports.drawing import axis_text, bandwidth_text, draw, size_text
 from codesign.reports.network_drawing import KINDS
 from codesign.reports.tables import percent, si
@@ -70,7 +70,7 @@ def write_report(folder: Path, say: Callable[[str], None] | None = None) -> Path
         raise ValueError("reports need plotly and jinja2: pip install 'codesign[report]'") from None
     with Ledger(folder, write=False) as ledger:
         run = Run.of(ledger)
-    networks = [] if run.best is None else write_winner(run.best, folder / BEST)
+    networks = [] if run.best is None else write_design(run.best, folder / BEST)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("codesign.reports"),
         autoescape=True,

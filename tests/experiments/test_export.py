@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from runs import EXPERIMENT, codesign
 
+from accelerators.spatial import mapping_file
 from codesign.cli import RefusedError, experiments
 from codesign.experiments import export, run
 from codesign.experiments.experiment import Experiment
@@ -247,17 +248,41 @@ def test_what_cannot_be_exported(searched: Path, tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "table.parquet").exists()
 
 
-def test_any_design_comes_out_as_a_datasheet(searched: Path, tmp_path: Path) -> None:
+def test_any_design_comes_out_as_files(searched: Path, tmp_path: Path) -> None:
     rows = [row for row in same(export.candidates(searched)) if row["status"] == "ok" and row["generation"] is not None]
     digest = rows[-1]["digest"]
-    out = tmp_path / "design.yaml"
+    out = tmp_path / "design"
     done = codesign("export", searched, "--design", digest[:8], "--out", out)
     assert done.returncode == 0, done.stderr
-    evaluated = codesign("evaluate", "ds_cnn", "--on", out, "--json", tmp_path / "e.json")
+    evaluated = codesign("evaluate", "ds_cnn", "--on", out / "accelerator.yaml", "--json", tmp_path / "e.json")
     assert evaluated.returncode == 0, evaluated.stderr
     (record,) = json.loads((tmp_path / "e.json").read_text())
     assert record["area_mm2"] == rows[-1]["area_mm2"]
+    document = mapping_file.read(out / "mappings.yaml")
+    layers = [row for row in same(export.layers(searched)) if row["digest"] == digest]
+    assert {str(layer.operator) for layer in document.layers} <= {row["operator"] for row in layers}
+    assert codesign("cost", out / "mappings.yaml").returncode == 0
     refused = codesign("export", searched, "--design", "zzz")
     assert refused.returncode == 2
     assert "no candidates are called 'zzz'" in refused.stderr
     assert "takes a digest" in codesign("export", searched, "--design", "../x").stderr
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in codesign("export", searched, "--design", digest, "--out", tmp_path / "file").stderr
+
+
+def test_designs_of_a_sweep_are_written_point_by_point(swept: Path) -> None:
+    rows = same(export.candidates(swept))
+    failed = [row for row in rows if row["status"] != "ok"]
+    (fine, other) = [row for row in rows if row["status"] == "ok" and row["accelerator"] == "nvdla_64"]
+    assert fine["digest"] == other["digest"]
+    done = codesign("export", swept, "--design", fine["digest"])
+    folder = swept / "designs" / fine["digest"]
+    assert done.stdout.split("\n")[:2] == [f"files in {folder / f'point_{point}'}" for point in (0, 1)]
+    for batch, point in ((1, 0), (2, 1)):
+        layers = mapping_file.read(folder / f"point_{point}" / "mappings.yaml").layers
+        assert {dict(layer.operator.bounds).get("N", 1) for layer in layers} == {batch}
+    # What does not work has nothing but a datasheet.
+    assert {row["accelerator"] for row in failed} == {"eyeriss"}
+    assert codesign("export", swept, "--design", failed[0]["digest"]).returncode == 0
+    written = [file.name for file in (swept / "designs" / failed[0]["digest"]).rglob("*") if file.is_file()]
+    assert written == ["accelerator.yaml"] * len(failed)

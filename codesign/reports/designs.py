@@ -1,4 +1,4 @@
-"""The winning design of a run as files: what it is, how it runs every layer, and the networks that were searched."""
+"""Designs of a run as files: what they are, how they run every layer, and the networks that were searched for them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from accelerators.spatial.mapping_file import LayerMapping, MappingDocument
 from codesign import mappings
 from codesign.experiments.export import datasheet_yaml
+from codesign.experiments.ledger import Ledger, LedgerError
 from codesign.experiments.specifications import space_of
 from codesign.files import write_whole
 from codesign.networks import NetworkError
-from codesign.reports._run import Design
+from codesign.reports._run import Design, designs
 from codesign.reports.network_drawing import draw_network
 
 _ACCELERATOR = "accelerator.yaml"
@@ -19,19 +20,47 @@ _ACCELERATOR = "accelerator.yaml"
 _MOST_MAPPING_BYTES = 1_000_000
 
 
-def write_winner(design: Design, folder: Path) -> list[dict[str, str]]:
+#: In the folder of a run: folders of candidates that were exported.
+DESIGNS = "designs"
+
+
+def export_design(run: Path, digest: str, folder: Path | None = None) -> tuple[list[Path], list[str]]:
+    """Write a candidate's files into ``folder`` (that of its digest in the run's); part of the digest is enough.
+
+    A design that was tried at several points of a sweep has a folder per point, since networks and mappings may
+    differ. Returns the folders, and what could not be written. Raises
+    :class:`~codesign.experiments.ledger.LedgerError`, also for a digest of no candidate or of several, and OSError.
+    """
+    with Ledger(run, write=False) as ledger, ledger.snapshot():
+        found = designs(ledger, digest)
+    names = sorted({design.candidate.digest for design in found})
+    if len(names) != 1:
+        listed = f" ({', '.join(names[:5])})" if names else ""
+        raise LedgerError(f"{run}: {len(names) or 'no'} candidates are called {digest!r}{listed}")
+    parent = folder or run / DESIGNS / names[0]
+    problems: list[str] = []
+    folders = []
+    for design in found:
+        own = parent if len(found) == 1 else parent / f"point_{design.candidate.point}"
+        write_design(design, own)
+        folders.append(own)
+        problems += design.problems
+    return folders, problems
+
+
+def write_design(design: Design, folder: Path) -> list[dict[str, str]]:
     """Write the files into a folder, which is made; returns what a page shows of the networks that were searched.
 
     What cannot be written for lack of a library is noted among the design's problems. Raises OSError.
     """
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in _best_files(design).items():
         write_whole(folder / name, text)
     return _write_networks(design, folder)
 
 
 def _best_files(design: Design) -> dict[str, str]:
-    """The winning design as files: name and text."""
+    """Datasheet and mappings: name and text."""
     found = {_ACCELERATOR: datasheet_yaml(design.datasheet)}
     document = _mapping_document(design)
     if document is not None:
