@@ -58,12 +58,8 @@ class LearnedDevice:
 
     def describe(self) -> list[str]:
         """What the predictor is, line by line."""
-        view, what, referred = self.predictor.form
-        lines = [f"{self.name}: predicts {self.predictor.unit}, learnt from {self.predictor.measurements} networks"]
-        lines.append(f"  sees {view if what != 'nothing' else 'no'} operators, as {what}")
-        if referred:
-            lines.append(f"  and what {self.predictor.reference} says")
-        return lines
+        line = f"{self.name}: predicts {self.predictor.unit}, learnt from {self.predictor.measurements} networks"
+        return [line, *(f"  {seen}" for seen in self.predictor.learnt_from)]
 
 
 Device = TableDevice | LearnedDevice

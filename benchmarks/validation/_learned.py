@@ -279,8 +279,7 @@ def _scores(job: _Job) -> _Scores:
         errors.append(float(np.median(np.abs(means / values[test] - 1))))
         if perceptron is not None:
             ratios.append(float(np.sqrt(np.mean((means - values[test]) ** 2))) / perceptron)
-        view, what, referred = predictor.form
-        form = "roofline" if what == "nothing" else f"{view}, {what}" + (" and roofline" if referred else "")
+        form = predictor.learnt_from[0]
         points = np.column_stack([means, [p.std for p in predicted], values[test]])
     vocabulary = Vocabulary.of(counts)
     matrix = np.hstack([np.array([vocabulary.histogram(c, view) for c in counts]) for view in VIEWS])

@@ -127,10 +127,8 @@ def learn(
     predictor.save(content)
     write(out, content.getvalue())
     console = console_of()
-    view, what, referred = predictor.form
-    seen = "" if what == "nothing" else f"{view} operators, as {what}"
-    parts = [part for part in (seen, f"what {predictor.reference} says" if referred else "") if part]
-    console.print(f"learnt from {predictor.measurements} networks; sees {' and '.join(parts)}", markup=False)
+    seen = ", ".join(predictor.learnt_from)
+    console.print(f"learnt from {predictor.measurements} networks; sees {seen}", markup=False, soft_wrap=True)
     for row in predictor.outliers:
         text = f"{values[row]:g} {unit}, which the others find impossible: mend or delete it"
         console.print(f"warning: left out: {measurements}:{lines[row]}: {text}", markup=False, soft_wrap=True)

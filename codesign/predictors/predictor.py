@@ -1,12 +1,13 @@
-"""A Gaussian process on operators' counts: latency, or energy, with its uncertainty, from 20 measurements or more.
+"""Gaussian processes on operators' counts: latency, or energy, with its uncertainty, from 20 measurements or more.
 
-Time is mostly a sum over operators, so the process has a linear part, and a smooth part for what is no sum (operators
-that run side by side or find their inputs in a cache). What a device makes of dead operators is not known: a process
-for each view of the networks (see :mod:`codesign.predictors.features`), and for sums over classes instead of counts
-where there are many different operators. Each measurement is left out in turn (Sundararajan and Keerthi, Neural
-Computation 2001): the process that finds those most probable is taken, or with few measurements the one with the
-highest marginal likelihood; what the others find impossible is an outlier, as phones give, and is not learnt from; how
-far off the rest are calibrates the uncertainty.
+Time is mostly a sum over operators, so a process has a linear part, and a smooth part for what is no sum (operators
+that run side by side or find their inputs in a cache). What a device makes of dead operators is not known: there are
+processes for each view of the networks (see :mod:`codesign.predictors.features`), on counts of operators, on sums over
+classes, which are few, and on both. Each measurement is left out in turn (Sundararajan and Keerthi, Neural Computation
+2001): what the others find impossible is an outlier, as phones give, and is not learnt from. The processes are then
+stacked: the prediction is the mean of theirs, with the weights that predict left-out measurements best (Breiman,
+Machine Learning 1996), or with few measurements those of their marginal likelihoods. How far off predictions for parts
+of the measurements are that were not learnt from calibrates the uncertainty.
 
 With a *reference*, the roofline of a processor or a predictor for another device, what it says of a network is one more
 feature, or the only one. With few measurements of a large space that is worth more than the rest.
@@ -21,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +36,7 @@ from codesign.networks import Network
 from codesign.predictors.features import SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
 
 LEAST_MEASUREMENTS = 5
-_VERSION = 3
+_VERSION = 4
 #: Units of measurements: latency or energy.
 UNITS = ("ms", "mJ")
 #: Inputs may lie outside the training range by this part of it.
@@ -48,10 +49,12 @@ _MOST_FACTOR, _MOST_DEVIATIONS = 100.0, 10.0
 _MOST_TRIED = 100
 #: Measurements that say by being left out which way is best; with fewer, by chance too often.
 _ENOUGH_TO_LEAVE_OUT = 50
+#: Processes with less weight are not worth keeping; nobody could tell a predictor with more of them from this one.
+_LEAST_WEIGHT, _MOST_MEMBERS = 0.02, 100
 #: Counts are used where there are at most so many different operators per measurement.
 _MOST_OPERATORS = 3
 _Counts = dict[str, Counter[Operator]]
-_WHAT = ("counts", "sums", "nothing")
+_WHAT = ("counts", "sums", "counts and sums", "nothing")
 #: Of measurements, and of anything in a predictor's file.
 _LEAST, _MOST, _LARGEST = 1e-12, 1e12, 1e15
 #: Parts of the measurements that are left out in turn, and the median of a normal distribution's absolute values.
@@ -60,8 +63,14 @@ _PARTS, _MEDIAN_OF_NORMAL = 5, 0.6745
 _PARAMETERS = 5
 #: Prior variance of the mean of all measurements, over theirs: it is not known before any of them is.
 _MEAN_VARIANCE = 1e3
-#: A view, what is taken of it ("counts", "sums", or "nothing"), and whether the reference is a feature.
-_Form = tuple[str, str, bool]
+
+
+class Form(NamedTuple):
+    """What a process learns from: a view, what is taken of it, and whether the reference is a feature."""
+
+    view: str
+    what: str
+    referred: bool
 
 
 class OutOfRangeError(ValueError):
@@ -98,7 +107,7 @@ class Predictor:
     @property
     def measurements(self) -> int:
         """How many measurements it has learnt from, outliers not counted."""
-        return len(self._process.arrays()["y"])
+        return self._members[0].process.measurements
 
     def fit(self, networks: Sequence[Network], measured: Sequence[float]) -> Predictor:
         """Learn from networks and what was measured for each, positive numbers.
@@ -137,59 +146,74 @@ class Predictor:
             self.outliers = tuple(sorted((*np.nonzero(wild)[0].tolist(), *(kept[i] for i in self.outliers))))
             return self
         self._vocabulary = Vocabulary.of(counts)
-        best, seen = None, set()
         # Spread over what was measured, the least and the most included.
         spread = np.linspace(0, len(values) - 1, min(len(values), _MOST_TRIED)).astype(int)
         tried = np.sort(np.argsort(values, kind="stable")[spread])
+        matrices: dict[Form, NDArray[np.float64]] = {}
+        seen = set()
         for form in self._forms(len(tried), references is not None):
             matrix = self._matrix(counts, form, references)
-            if matrix.tobytes() in seen:
-                continue
+            if matrix.tobytes() not in seen and np.ptp(matrix[tried], axis=0).any():
+                matrices[form] = matrix
             seen.add(matrix.tobytes())
-            if not np.ptp(matrix[tried], axis=0).any():
-                continue
-            model = Process(matrix[tried], values[tried])
-            if best is None or model.credibility() > best[1].credibility():
-                best = form, model
-        if best is None:
+        if not matrices:
             raise ValueError("the networks that were measured must differ: they have the same operators")
-        self.form, process = best
-        if len(tried) < len(values):
-            process = Process(self._matrix(counts, self.form, references), values)
+        processes = {form: _process(matrix[tried], values[tried]) for form, matrix in matrices.items()}
+        best = max(processes, key=lambda form: processes[form].credibility())
+        process = processes[best] if len(tried) == len(values) else _process(matrices[best], values)
         wild = np.abs(process.left_out()) > _MOST_SIGMAS
+        if len(values) - np.count_nonzero(wild) < LEAST_MEASUREMENTS:
+            wild[:] = False
         self.outliers = tuple(int(i) for i in np.nonzero(wild)[0])
-        if self.outliers and len(values) - len(self.outliers) >= LEAST_MEASUREMENTS:
-            process = Process(self._matrix(counts, self.form, references)[~wild], values[~wild])
-        self.error = process.calibrate()
-        self._process = process
+        kept = tried[~wild[tried]]
+        if len(kept) < len(tried):
+            processes = {form: _process(matrix[kept], values[kept]) for form, matrix in matrices.items()}
+        weights = dict(zip(processes, _weights(list(processes.values())), strict=True))
+        weights = {form: weight for form, weight in weights.items() if weight >= _LEAST_WEIGHT}
+        total = math.fsum(weights.values())
+        if len(kept) < np.count_nonzero(~wild):
+            processes = {form: _process(matrices[form][~wild], values[~wild]) for form in weights}
+        self._members = [_Member(form, weight / total, processes[form]) for form, weight in weights.items()]
+        # Where measurements are few, which processes have weight is learnt from each of them.
+        few = np.count_nonzero(~wild) < _ENOUGH_TO_LEAVE_OUT
+        own = [matrix[~wild] for form, matrix in matrices.items() if few or form in weights]
+        self._factor, self.error = _calibrated(own, values[~wild])
         return self
 
-    def _forms(self, measurements: int, referred: bool) -> list[_Form]:
+    @property
+    def learnt_from(self) -> list[str]:
+        """What the predictions are made of, the most important first, with its part."""
+        found = []
+        for form, weight, _ in sorted(self._members, key=lambda member: -member.weight):
+            parts = [] if form.what == "nothing" else [f"{form.view} operators as {form.what}"]
+            parts += [f"what {self.reference} says"] if form.referred else []
+            found.append(f"{' and '.join(parts)} ({weight:.0%})")
+        return found
+
+    def _forms(self, measurements: int, referred: bool) -> list[Form]:
         """What can be learnt from."""
-        found: list[_Form] = [(next(iter(VIEWS)), "nothing", True)] if referred else []
+        found = [Form(next(iter(VIEWS)), "nothing", True)] if referred else []
         for view in VIEWS:
-            if len(self._vocabulary.operators[view]) <= _MOST_OPERATORS * measurements:
-                found.append((view, "counts", referred))
-            found.append((view, "sums", referred))
+            counted = len(self._vocabulary.operators[view]) <= _MOST_OPERATORS * measurements
+            found += [Form(view, what, referred) for what in _WHAT if what == "sums" or (counted and "counts" in what)]
         return found
 
     def _matrix(
-        self, counts: Sequence[_Counts], form: _Form, references: ArrayLike | None = None
+        self, counts: Sequence[_Counts], form: Form, references: ArrayLike | None = None
     ) -> NDArray[np.float64]:
-        view, what, referred = form
-        columns = np.empty((len(counts), 0))
-        if what == "counts":
-            columns = np.array([self._vocabulary.histogram(each, view) for each in counts])
-        elif what == "sums":
-            columns = np.array([sums(each, view) for each in counts])
-        if not referred:
-            return columns
-        if references is None:
-            raise ValueError("learnt with a reference: what it says of the networks must be given")
-        reference = np.asarray(references, np.float64)
-        if reference.shape != (len(counts),) or not np.isfinite(reference).all():
-            raise ValueError(f"references must be {len(counts)} finite numbers (got shape {reference.shape})")
-        return np.column_stack([columns, reference])
+        parts = [np.empty((len(counts), 0))]
+        if "counts" in form.what:
+            parts.append(np.array([self._vocabulary.histogram(each, form.view) for each in counts]))
+        if "sums" in form.what:
+            parts.append(np.array([sums(each, form.view) for each in counts]))
+        if form.referred:
+            if references is None:
+                raise ValueError("learnt with a reference: what it says of the networks must be given")
+            reference = np.asarray(references, np.float64)
+            if reference.shape != (len(counts),) or not np.isfinite(reference).all():
+                raise ValueError(f"references must be {len(counts)} finite numbers (got shape {reference.shape})")
+            parts.append(reference[:, None])
+        return np.hstack(parts)
 
     def predict(self, network: Network, extrapolate: bool = False) -> Prediction:
         """What a network will take.
@@ -205,32 +229,36 @@ class Predictor:
         self, counts: Sequence[_Counts], extrapolate: bool = False, references: ArrayLike | None = None
     ) -> list[Prediction]:
         """Like :meth:`predict` for several networks with operators counted before."""
-        matrix = self._matrix(counts, self.form, references)
-        outside = [self._outside(each, row) for each, row in zip(counts, matrix, strict=True)]
+        matrices = [self._matrix(counts, member.form, references) for member in self._members]
+        outside = [
+            next(filter(None, map(self._outside, self._members, [each] * len(matrices), rows)), None)
+            for each, rows in zip(counts, zip(*matrices, strict=True), strict=True)
+        ]
         if not extrapolate:
             for problem in outside:
                 if problem is not None:
                     raise problem
-        mean, std = self._process.predict(matrix)
+        mean, std = _stacked([(m.weight, m.process.predict(x)) for m, x in zip(self._members, matrices, strict=True)])
         return [
-            Prediction(float(m), float(s), problem is not None)
+            Prediction(float(m), float(s * self._factor), problem is not None)
             for m, s, problem in zip(mean, std, outside, strict=True)
         ]
 
-    def _outside(self, counts: _Counts, row: NDArray[np.float64]) -> ValueError | None:
-        view, what, referred = self.form
-        unknown = self._vocabulary.unknown(counts, view) if what == "counts" else []
+    def _outside(self, member: _Member, counts: _Counts, row: NDArray[np.float64]) -> ValueError | None:
+        form = member.form
+        unknown = self._vocabulary.unknown(counts, form.view) if "counts" in form.what else []
         if unknown:
             return UnknownOperatorError(unknown)
-        low, high = self._process.range
+        low, high = member.process.range
         room = _MARGIN * (high - low)
+        counted = len(self._vocabulary.operators[form.view]) if "counts" in form.what else 0
         for i in np.nonzero((row < low - room - 1e-9) | (row > high + room + 1e-9))[0]:
-            if referred and i == len(row) - 1:
+            if form.referred and i == len(row) - 1:
                 name = "what the reference says"
-            elif what == "counts":
-                name = self._vocabulary.operators[view][i]
+            elif i < counted:
+                name = self._vocabulary.operators[form.view][i]
             else:
-                name = f"{SUMS[i % len(SUMS)]} of class {CLASSES[i // len(SUMS)]}"
+                name = f"{SUMS[(i - counted) % len(SUMS)]} of class {CLASSES[(i - counted) // len(SUMS)]}"
             return OutOfRangeError(
                 f"{name}: must be from {low[i]:g} to {high[i]:g} as in the networks that were measured (got {row[i]:g})"
             )
@@ -241,11 +269,16 @@ class Predictor:
         about = {
             "version": _VERSION,
             "unit": self.unit,
-            "form": self.form,
+            "forms": [member.form for member in self._members],
             "reference": self.reference,
             "operators": self._vocabulary.operators,
         }
-        arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), **self._process.arrays()}
+        weights = np.array([member.weight for member in self._members])
+        arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "weights": weights}
+        arrays["factor"] = np.array(self._factor)
+        for i, member in enumerate(self._members):
+            x, arrays["y"], theta = member.process.arrays()
+            arrays |= {f"x_{i}": x, f"theta_{i}": theta}
         np.savez_compressed(path, **arrays)
 
     @classmethod
@@ -257,29 +290,95 @@ class Predictor:
             if about["version"] != _VERSION:
                 raise ValueError(f"version must be {_VERSION} (got {about['version']!r})")
             found = cls(about["unit"], about["reference"])
-            view, what, referred = about["form"]
-            if view not in VIEWS or what not in _WHAT or not isinstance(referred, bool):
-                raise ValueError(
-                    f"form must be a view, one of {', '.join(_WHAT)}, true or false (got {about['form']!r})"
-                )
-            found.form = (view, what, referred)
+            forms = [Form(view, what, referred) for view, what, referred in about["forms"]]
+            for form in forms:
+                if form.view not in VIEWS or form.what not in _WHAT or not isinstance(form.referred, bool):
+                    raise ValueError(f"forms must be a view, one of {', '.join(_WHAT)}, true or false (got {form})")
             found._vocabulary = Vocabulary({view: tuple(map(str, about["operators"][view])) for view in VIEWS})
-            x, y, theta = (data[key] for key in ("x", "y", "theta"))
-            columns = {"counts": len(found._vocabulary.operators[view]), "sums": len(CLASSES) * len(SUMS), "nothing": 0}
-            shapes = (len(y), columns[what] + referred), (len(y),), (_PARAMETERS,)
-            if any(a.dtype != np.float64 or a.shape != shape for a, shape in zip((x, y, theta), shapes, strict=True)):
-                raise ValueError(f"x, y and theta must be float64 of shapes {shapes[0]}, {shapes[1]} and {shapes[2]}")
-            if not all((np.abs(a) < _LARGEST).all() for a in (x, y, theta)) or np.ptp(y) == 0:
-                raise ValueError("x, y and theta must be numbers, and y must differ")
-            factor = float(data["factor"])
-            if not 1 <= factor < _LARGEST:
-                raise ValueError(f"factor must be >= 1 (got {factor:g})")
-            found._process = Process(x, y, theta, factor)
+            weights, y, found._factor = data["weights"], data["y"], float(data["factor"])
+            _require(weights, "weights", (len(forms),))
+            if not 1 <= len(forms) <= _MOST_MEMBERS or not (weights > 0).all() or not math.isclose(weights.sum(), 1.0):
+                raise ValueError(f"weights must be above 0, their sum 1 (got {weights})")
+            if not 1 <= found._factor < _LARGEST:
+                raise ValueError(f"factor must be >= 1 (got {found._factor:g})")
+            _require(y, "y", (len(y),))
+            if np.ptp(y) == 0:
+                raise ValueError("y must differ")
+            found._members = []
+            for i, (form, weight) in enumerate(zip(forms, weights, strict=True)):
+                counted = len(found._vocabulary.operators[form.view]) if "counts" in form.what else 0
+                columns = counted + len(CLASSES) * len(SUMS) * ("sums" in form.what) + form.referred
+                x = _require(data[f"x_{i}"], f"x_{i}", (len(y), columns))
+                theta = _require(data[f"theta_{i}"], f"theta_{i}", (_PARAMETERS,))
+                found._members.append(_Member(form, float(weight), _process(x, y, theta)))
         except RecursionError:
             raise ValueError(f"{path}: is no predictor: nested too deep, or its own reference") from None
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}: is no predictor: {error}") from None
         return found
+
+
+def _require(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """An array of a file, if it holds such numbers; ValueError otherwise."""
+    if array.dtype != np.float64 or array.shape != shape:
+        raise ValueError(f"{name} must be float64 of shape {shape} (got {array.dtype} of {array.shape})")
+    if not (np.abs(array) < _LARGEST).all():
+        raise ValueError(f"{name} must be numbers below {_LARGEST:g}")
+    return array
+
+
+def _process(x: NDArray[np.float64], y: NDArray[np.float64], theta: NDArray[np.float64] | None = None) -> Process:
+    """One of those that are stacked: they are calibrated together."""
+    return Process(x, y, theta, factor=1.0)
+
+
+def _weights(processes: Sequence[Process]) -> NDArray[np.float64]:
+    """What to mix processes with that learnt from the same measurements, (processes,), sum 1."""
+    if processes[0].measurements < _ENOUGH_TO_LEAVE_OUT:
+        likelihoods = np.array([process.credibility() for process in processes])
+        weights = np.exp(likelihoods - likelihoods.max())
+    else:
+        from scipy.optimize import nnls
+
+        # A row for the sum of the weights, which counts more than all errors together.
+        errors = np.column_stack([process.left_out_errors() for process in processes])
+        large = 20 * math.sqrt(len(errors))
+        rows = np.vstack([errors, np.full(len(processes), large)])
+        weights = nnls(rows, np.append(np.zeros(len(errors)), large))[0]
+    return np.asarray(weights / weights.sum())
+
+
+def _stacked(
+    parts: Sequence[tuple[float, tuple[NDArray[np.float64], NDArray[np.float64]]]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of a mixture of normal distributions, (n,) each; parts have weights of sum 1."""
+    mean = sum((weight * found for weight, (found, _) in parts), np.zeros(1))
+    square = sum((weight * (std**2 + (found - mean) ** 2) for weight, (found, std) in parts), np.zeros(1))
+    return mean, np.sqrt(square)
+
+
+def _calibrated(matrices: Sequence[NDArray[np.float64]], y: NDArray[np.float64]) -> tuple[float, float]:
+    """What standard deviations are multiplied with, by parts of the measurements that were left out; and the median
+    relative error of these.
+
+    Parameters and weights are learnt again from the rest: with few measurements they suit all of them too well. That
+    they promise too little is not believed.
+    """
+    errors, scaled = [], []
+    for part in range(parts := min(len(y), _PARTS)):
+        left = np.arange(len(y)) % parts == part
+        able = [x for x in matrices if np.ptp(y[~left]) > 0 and np.ptp(x[~left], axis=0).any()]
+        if not able:
+            continue
+        processes = [_process(x[~left], y[~left]) for x in able]
+        predicted = [process.predict(x[left]) for process, x in zip(processes, able, strict=True)]
+        mean, std = _stacked(list(zip(_weights(processes).tolist(), predicted, strict=True)))
+        errors += (np.abs(mean - y[left]) / y[left]).tolist()
+        scaled += ((mean - y[left]) / std).tolist()
+    if not scaled:
+        return 1.0, math.nan
+    # Wild errors are outliers elsewhere.
+    return max(1.0, float(np.median(np.abs(scaled))) / _MEDIAN_OF_NORMAL), float(np.median(errors))
 
 
 def _impossible(counts: Sequence[_Counts], values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -363,6 +462,11 @@ class Process:
         # Parameters that suit the measurements too well promise too much; that they promise too little is not believed.
         self._factor = max(1.0, float(np.sqrt(np.mean(self.left_out() ** 2)))) if factor is None else factor
 
+    @property
+    def measurements(self) -> int:
+        """How many it learnt from."""
+        return len(self._y)
+
     def _scaled(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return (x[:, self._used] - self._mean[self._used]) / self._std[self._used]
 
@@ -376,6 +480,10 @@ class Process:
         variance = 1 / np.diag(inverse)
         errors: NDArray[np.float64] = (inverse @ self._model.y_train_.ravel()) * variance
         return errors, np.sqrt(variance)
+
+    def left_out_errors(self) -> NDArray[np.float64]:
+        """Errors of measurements that are left out, over the spread of all, (n,)."""
+        return self._leave_out()[0]
 
     def left_out(self) -> NDArray[np.float64]:
         """Errors of measurements that are left out, each over what the process expects of it, (n,)."""
@@ -398,28 +506,12 @@ class Process:
         mean, std = self._model.predict(self._scaled(x), return_std=True)
         return mean * self._spread + self._middle, std * self._spread * self._factor
 
-    def calibrate(self) -> float:
-        """Set the uncertainty by parts of the measurements that were left out; returns the median relative error.
+    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """What another one can be made of: features, measurements, parameters."""
+        return self._x, self._y, self._model.kernel_.theta
 
-        Parameters are learnt again from the rest: with few measurements they suit all of them too well.
-        """
-        count = len(self._y)
-        errors, scaled = [], []
-        for part in range(parts := min(count, _PARTS)):
-            left = np.arange(count) % parts == part
-            if np.ptp(self._y[~left]) == 0 or not np.ptp(self._x[~left], axis=0).any():
-                continue
-            # Its own standard deviations, not enlarged.
-            rest = Process(self._x[~left], self._y[~left], factor=1.0)
-            mean, std = rest.predict(self._x[left])
-            errors += (np.abs(mean - self._y[left]) / self._y[left]).tolist()
-            scaled += ((mean - self._y[left]) / std).tolist()
-        if scaled:
-            # Wild errors are outliers elsewhere.
-            typical = float(np.median(np.abs(scaled))) / _MEDIAN_OF_NORMAL
-            self._factor = max(1.0, typical)
-        return float(np.median(errors)) if errors else math.nan
 
-    def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """What another one can be made of."""
-        return {"x": self._x, "y": self._y, "theta": self._model.kernel_.theta, "factor": np.array(self._factor)}
+class _Member(NamedTuple):
+    form: Form
+    weight: float
+    process: Process

@@ -15,6 +15,7 @@ from codesign.nas.spaces import nas_bench_201
 from codesign.networks import Network, load
 from codesign.predictors import OutOfRangeError, Predictor, UnknownOperatorError
 from codesign.predictors.features import VIEWS, operator_counts
+from codesign.predictors.predictor import Process, _stacked, _weights
 
 CELLS = nas_bench_201.cells()[np.random.default_rng(3).permutation(15625)[:140]]
 
@@ -45,9 +46,29 @@ def times(view: str, noise: float, seed: int = 0) -> np.ndarray:
 def test_it_finds_out_what_a_device_does_with_dead_operators(view: str) -> None:
     measured = times(view, 0.01)
     predictor = Predictor().fit_counts(COUNTS[:40], measured[:40])
-    assert predictor.form[0] == view
+    assert predictor.learnt_from[0].startswith(f"{view} operators")
     predicted = [p.mean for p in predictor.predict_counts(COUNTS[40:], extrapolate=True)]
     assert spearmanr(predicted, measured[40:])[0] > 0.98
+
+
+@pytest.mark.parametrize("count", [30, 80])
+def test_processes_that_see_different_parts_are_mixed(count: int) -> None:
+    random = np.random.default_rng(0)
+    left, right, idle = random.normal(size=(3, count + 200, 3))
+    y = left.sum(axis=1) + 1.2 * right.sum(axis=1)
+    processes = [Process(x[:count], y[:count], factor=1.0) for x in (left, right, idle)]
+    weights = _weights(processes)
+    assert weights.sum() == pytest.approx(1)
+    assert (weights >= 0).all()
+    assert weights[1] > weights[0] > weights[2]
+    alone = [process.predict(x[count:]) for process, x in zip(processes, (left, right, idle), strict=True)]
+    mean, std = _stacked(list(zip(weights, alone, strict=True)))
+    off = [float(np.sqrt(np.mean((found - y[count:]) ** 2))) for found in (mean, *(found for found, _ in alone))]
+    assert off[0] < 1.02 * min(off[1:])
+    if count > 50:
+        # Left-out measurements say that both halves are needed.
+        assert off[0] < 0.8 * min(off[1:])
+    assert (std > 0).all()
 
 
 def test_its_uncertainty_is_calibrated() -> None:
@@ -76,12 +97,13 @@ def test_it_is_kept_without_pickles(tmp_path: Path) -> None:
     predictor.save(tmp_path / "p.npz")
     again = Predictor.load(tmp_path / "p.npz")
     assert again.unit == "mJ"
-    assert again.form == predictor.form
+    assert again.learnt_from == predictor.learnt_from
     before, after = (p.predict_counts(COUNTS[30:60], extrapolate=True) for p in (predictor, again))
     assert [p.mean for p in after] == pytest.approx([p.mean for p in before], rel=1e-9)
     assert [p.std for p in after] == pytest.approx([p.std for p in before], rel=1e-6)
     with np.load(tmp_path / "p.npz", allow_pickle=False) as data:
-        assert set(data.files) == {"about", "x", "y", "theta", "factor"}
+        assert {"about", "weights", "factor", "y", "x_0", "theta_0"} <= set(data.files)
+        assert all(data[name].dtype != object for name in data.files)
     (tmp_path / "q.npz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"q.npz: is no predictor"):
         Predictor.load(tmp_path / "q.npz")
@@ -156,16 +178,19 @@ def test_bad_references(tmp_path: Path) -> None:
 
 
 def test_random_numbers_are_not_predicted_well() -> None:
-    for seed in range(4):
+    stated = []
+    for seed in range(8):
         random = np.random.default_rng(seed)
         chosen = random.choice(len(NETWORKS), 8, replace=False)
         values = random.uniform(1, 100, 8)
         predictor = Predictor().fit_counts([COUNTS[i] for i in chosen], values)
         assert predictor.error is not None
-        assert predictor.error > 0.2
+        stated.append(predictor.error)
         # What it says of others must not look sure.
         others = [COUNTS[i] for i in range(len(NETWORKS)) if i not in chosen][:30]
         assert np.median([p.std for p in predictor.predict_counts(others, extrapolate=True)]) > 5
+    # Who always says 50 is off by 48 % in the middle.
+    assert np.median(stated) > 0.35
 
 
 def test_the_stated_error_is_that_of_others() -> None:
@@ -180,12 +205,16 @@ def test_the_stated_error_is_that_of_others() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda data: data.pop("theta"),
-        lambda data: data.update(x=data["x"][:, 1:]),
-        lambda data: data.update(x=data["x"] > 0),
+        lambda data: data.pop("theta_0"),
+        lambda data: data.update(x_0=data["x_0"][:, 1:]),
+        lambda data: data.update(x_0=data["x_0"] > 0),
         lambda data: data.update(y=data["y"] * np.nan),
         lambda data: data.update(y=data["y"] * 0 + 1),
-        lambda data: data.update(theta=data["theta"] * 1e300),
+        lambda data: data.update(theta_0=data["theta_0"] * 1e300),
+        lambda data: data.update(weights=data["weights"] * 2),
+        lambda data: data.update(weights=-data["weights"]),
+        lambda data: data.update(weights=data["weights"][1:]),
+        lambda data: data.update(factor=np.array(0.5)),
         lambda data: data.update(about=np.array("[" * 20000)),
         lambda data: data.update(about=np.array(str(data["about"]).replace("written", "unheard"))),
         lambda data: data.update(about=np.array(str(data["about"]).replace('"operators"', '"other"'))),
