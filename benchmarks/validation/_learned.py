@@ -2,7 +2,7 @@
 
 Every predictor is learnt three times, from other random networks. Beside its figures stands the ceiling that the data
 have: the better of two models (boosted trees, ridge regression) that learn from four fifths of the networks looked at.
-The last column says what the predictor looked at (see :mod:`codesign.predictors`).
+The last column says what the predictor looked at most, and its part (see :mod:`codesign.predictors`).
 
 For HAT the perceptron of its authors learns from eight tenths of the networks; predictors with a few are scored on the
 same last tenth, by the error that its authors minimise.
@@ -279,7 +279,9 @@ def _scores(job: _Job) -> _Scores:
         errors.append(float(np.median(np.abs(means / values[test] - 1))))
         if perceptron is not None:
             ratios.append(float(np.sqrt(np.mean((means - values[test]) ** 2))) / perceptron)
-        form = predictor.learnt_from[0]
+        (view, what, referred), weight = predictor.forms[0]
+        form = "roofline" if what == "nothing" else f"{view}, {what}" + (" and roofline" if referred else "")
+        form += f" {weight:.0%}"
         points = np.column_stack([means, [p.std for p in predicted], values[test]])
     vocabulary = Vocabulary.of(counts)
     matrix = np.hstack([np.array([vocabulary.histogram(c, view) for c in counts]) for view in VIEWS])

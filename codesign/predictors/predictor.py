@@ -181,10 +181,15 @@ class Predictor:
         return self
 
     @property
+    def forms(self) -> list[tuple[Form, float]]:
+        """What the predictions are made of, with its weight, the most important first."""
+        return sorted(((member.form, member.weight) for member in self._members), key=lambda entry: -entry[1])
+
+    @property
     def learnt_from(self) -> list[str]:
-        """What the predictions are made of, the most important first, with its part."""
+        """The :attr:`forms` in words."""
         found = []
-        for form, weight, _ in sorted(self._members, key=lambda member: -member.weight):
+        for form, weight in self.forms:
             parts = [] if form.what == "nothing" else [f"{form.view} operators as {form.what}"]
             parts += [f"what {self.reference} says"] if form.referred else []
             found.append(f"{' and '.join(parts)} ({weight:.0%})")
