@@ -283,8 +283,8 @@ def _scores(job: _Job) -> _Scores:
         form = "roofline" if what == "nothing" else f"{view}, {what}" + (" and roofline" if referred else "")
         form += f" {weight:.0%}"
         points = np.column_stack([means, [p.std for p in predicted], values[test]])
-    vocabulary = Vocabulary.of(counts)
-    matrix = np.hstack([np.array([vocabulary.histogram(c, view) for c in counts]) for view in VIEWS])
+    vocabularies = [Vocabulary.of(counts, view) for view in VIEWS]
+    matrix = np.hstack([np.array([each.histogram(c) for c in counts]) for each in vocabularies])
     train, test = order[: len(order) * 4 // 5], order[len(order) * 4 // 5 :]
     models = (HistGradientBoostingRegressor(random_state=0), RidgeCV(np.geomspace(1e-3, 1e3, 7)))
     fitted = [model.fit(matrix[train], values[train]).predict(matrix[test]) for model in models]

@@ -2,12 +2,13 @@
 
 Time is mostly a sum over operators, so a process has a linear part, and a smooth part for what is no sum (operators
 that run side by side or find their inputs in a cache). What a device makes of dead operators is not known: there are
-processes for each view of the networks (see :mod:`codesign.predictors.features`), on counts of operators, on sums over
-classes, which are few, and on both. Each measurement is left out in turn (Sundararajan and Keerthi, Neural Computation
-2001): what the others find impossible is an outlier, as phones give, and is not learnt from. The processes are then
-stacked: the prediction is the mean of theirs, with the weights that predict left-out measurements best (Breiman,
-Machine Learning 1996), or with few measurements those of their marginal likelihoods. How far off predictions for parts
-of the measurements are that were not learnt from calibrates the uncertainty.
+two processes for each view of the networks (see :mod:`codesign.predictors.features`), on the operators, where similar
+ones are expected to take similar times, and on sums over classes, which are few. Each measurement is left out in turn
+(Sundararajan and Keerthi, Neural Computation 2001): what the others find impossible is an outlier, as phones give, and
+is not learnt from. The processes are then stacked: the prediction is the mean of theirs, with the weights that predict
+left-out measurements best (Breiman, Machine Learning 1996), or with few measurements those of their marginal
+likelihoods. How far off predictions for parts of the measurements are that were not learnt from calibrates the
+uncertainty.
 
 With a *reference*, the roofline of a processor or a predictor for another device, what it says of a network is one more
 feature, or the only one. With few measurements of a large space that is worth more than the rest.
@@ -33,10 +34,10 @@ from accelerators.processors.processor import CLASSES, Processor
 from accelerators.processors.roofline import operations
 from codesign.files import read_arrays
 from codesign.networks import Network
-from codesign.predictors.features import SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
+from codesign.predictors.features import SHAPE, SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
 
 LEAST_MEASUREMENTS = 5
-_VERSION = 4
+_VERSION = 5
 #: Units of measurements: latency or energy.
 UNITS = ("ms", "mJ")
 #: Inputs may lie outside the training range by this part of it.
@@ -51,10 +52,12 @@ _MOST_TRIED = 100
 _ENOUGH_TO_LEAVE_OUT = 50
 #: Processes with less weight are not worth keeping; nobody could tell a predictor with more of them from this one.
 _LEAST_WEIGHT, _MOST_MEMBERS = 0.02, 100
-#: Counts are used where there are at most so many different operators per measurement.
-_MOST_OPERATORS = 3
+#: Different operators at most: their covariance has as many rows and columns.
+_MOST_OPERATORS = 3000
+#: The squared length of networks' features from operators in the mean, whatever the number of directions.
+_LENGTH = 30.0
 _Counts = dict[str, Counter[Operator]]
-_WHAT = ("counts", "sums", "counts and sums", "nothing")
+_WHAT = ("operators", "sums", "nothing")
 #: Of measurements, and of anything in a predictor's file.
 _LEAST, _MOST, _LARGEST = 1e-12, 1e12, 1e15
 #: Parts of the measurements that are left out in turn, and the median of a normal distribution's absolute values.
@@ -107,7 +110,7 @@ class Predictor:
     @property
     def measurements(self) -> int:
         """How many measurements it has learnt from, outliers not counted."""
-        return self._members[0].process.measurements
+        return len(self._measured)
 
     def fit(self, networks: Sequence[Network], measured: Sequence[float]) -> Predictor:
         """Learn from networks and what was measured for each, positive numbers.
@@ -145,39 +148,41 @@ class Predictor:
             self.fit_counts([counts[i] for i in kept], values[kept], rest)
             self.outliers = tuple(sorted((*np.nonzero(wild)[0].tolist(), *(kept[i] for i in self.outliers))))
             return self
-        self._vocabulary = Vocabulary.of(counts)
+        self._vocabularies = {view: Vocabulary.of(counts, view) for view in VIEWS}
         # Spread over what was measured, the least and the most included.
         spread = np.linspace(0, len(values) - 1, min(len(values), _MOST_TRIED)).astype(int)
         tried = np.sort(np.argsort(values, kind="stable")[spread])
-        matrices: dict[Form, NDArray[np.float64]] = {}
+        inputs: dict[Form, _Inputs] = {}
         seen = set()
-        for form in self._forms(len(tried), references is not None):
-            matrix = self._matrix(counts, form, references)
-            if matrix.tobytes() not in seen and np.ptp(matrix[tried], axis=0).any():
-                matrices[form] = matrix
-            seen.add(matrix.tobytes())
-        if not matrices:
+        for form in self._forms(references is not None):
+            found = self._inputs(counts, form, references)
+            if found.written.tobytes() not in seen and np.ptp(found.written[tried], axis=0).any():
+                inputs[form] = found
+            seen.add(found.written.tobytes())
+        if not inputs:
             raise ValueError("the networks that were measured must differ: they have the same operators")
-        processes = {form: _process(matrix[tried], values[tried]) for form, matrix in matrices.items()}
+        processes = {form: _process(each.of(tried), values[tried]) for form, each in inputs.items()}
         best = max(processes, key=lambda form: processes[form].credibility())
-        process = processes[best] if len(tried) == len(values) else _process(matrices[best], values)
+        process = processes[best] if len(tried) == len(values) else _process(inputs[best], values)
         wild = np.abs(process.left_out()) > _MOST_SIGMAS
         if len(values) - np.count_nonzero(wild) < LEAST_MEASUREMENTS:
             wild[:] = False
         self.outliers = tuple(int(i) for i in np.nonzero(wild)[0])
         kept = tried[~wild[tried]]
         if len(kept) < len(tried):
-            processes = {form: _process(matrix[kept], values[kept]) for form, matrix in matrices.items()}
+            processes = {form: _process(each.of(kept), values[kept]) for form, each in inputs.items()}
         weights = dict(zip(processes, _weights(list(processes.values())), strict=True))
         weights = {form: weight for form, weight in weights.items() if weight >= _LEAST_WEIGHT}
         total = math.fsum(weights.values())
+        tame = {form: each.of(np.nonzero(~wild)[0]) for form, each in inputs.items()}
         if len(kept) < np.count_nonzero(~wild):
-            processes = {form: _process(matrices[form][~wild], values[~wild]) for form in weights}
-        self._members = [_Member(form, weight / total, processes[form]) for form, weight in weights.items()]
+            processes = {form: _process(tame[form], values[~wild]) for form in weights}
+        self._measured = values[~wild]
+        self._members = [_Member(form, w / total, tame[form].written, processes[form]) for form, w in weights.items()]
         # Where measurements are few, which processes have weight is learnt from each of them.
-        few = np.count_nonzero(~wild) < _ENOUGH_TO_LEAVE_OUT
-        own = [matrix[~wild] for form, matrix in matrices.items() if few or form in weights]
-        self._factor, self.error = _calibrated(own, values[~wild])
+        few = len(self._measured) < _ENOUGH_TO_LEAVE_OUT
+        own = [each for form, each in tame.items() if few or form in weights]
+        self._factor, self.error = _calibrated(own, self._measured)
         return self
 
     @property
@@ -190,35 +195,41 @@ class Predictor:
         """The :attr:`forms` in words."""
         found = []
         for form, weight in self.forms:
-            parts = [] if form.what == "nothing" else [f"{form.view} operators as {form.what}"]
+            parts = []
+            if form.what != "nothing":
+                parts.append(f"{form.view} operators" + (" as sums" if form.what == "sums" else ""))
             parts += [f"what {self.reference} says"] if form.referred else []
             found.append(f"{' and '.join(parts)} ({weight:.0%})")
         return found
 
-    def _forms(self, measurements: int, referred: bool) -> list[Form]:
+    def _forms(self, referred: bool) -> list[Form]:
         """What can be learnt from."""
         found = [Form(next(iter(VIEWS)), "nothing", True)] if referred else []
-        for view in VIEWS:
-            counted = len(self._vocabulary.operators[view]) <= _MOST_OPERATORS * measurements
-            found += [Form(view, what, referred) for what in _WHAT if what == "sums" or (counted and "counts" in what)]
+        for view, vocabulary in self._vocabularies.items():
+            if len(vocabulary.operators) <= _MOST_OPERATORS:
+                found.append(Form(view, "operators", referred))
+            found.append(Form(view, "sums", referred))
         return found
 
-    def _matrix(
-        self, counts: Sequence[_Counts], form: Form, references: ArrayLike | None = None
-    ) -> NDArray[np.float64]:
-        parts = [np.empty((len(counts), 0))]
-        if "counts" in form.what:
-            parts.append(np.array([self._vocabulary.histogram(each, form.view) for each in counts]))
-        if "sums" in form.what:
-            parts.append(np.array([sums(each, form.view) for each in counts]))
+    def _inputs(self, counts: Sequence[_Counts], form: Form, references: ArrayLike | None = None) -> _Inputs:
+        """What a process sees of networks; of operators that no measured network has, what those like them suggest."""
+        vocabulary = self._vocabularies[form.view]
+        written = np.empty((len(counts), 0))
+        if form.what == "operators":
+            written = np.array([vocabulary.histogram(each) for each in counts])
+        elif form.what == "sums":
+            written = np.array([sums(each, form.view) for each in counts])
         if form.referred:
             if references is None:
                 raise ValueError("learnt with a reference: what it says of the networks must be given")
             reference = np.asarray(references, np.float64)
             if reference.shape != (len(counts),) or not np.isfinite(reference).all():
                 raise ValueError(f"references must be {len(counts)} finite numbers (got shape {reference.shape})")
-            parts.append(reference[:, None])
-        return np.hstack(parts)
+            written = np.column_stack([written, reference])
+        found = _inputs_of(written, form, vocabulary)
+        for row, each in zip(found.seen, counts, strict=True):
+            row[: found.alike] += vocabulary.others(each) if found.alike else 0.0
+        return found
 
     def predict(self, network: Network, extrapolate: bool = False) -> Prediction:
         """What a network will take.
@@ -234,36 +245,38 @@ class Predictor:
         self, counts: Sequence[_Counts], extrapolate: bool = False, references: ArrayLike | None = None
     ) -> list[Prediction]:
         """Like :meth:`predict` for several networks with operators counted before."""
-        matrices = [self._matrix(counts, member.form, references) for member in self._members]
+        inputs = [self._inputs(counts, member.form, references) for member in self._members]
+        rows = zip(*(each.written for each in inputs), strict=True)
         outside = [
-            next(filter(None, map(self._outside, self._members, [each] * len(matrices), rows)), None)
-            for each, rows in zip(counts, zip(*matrices, strict=True), strict=True)
+            next(filter(None, map(self._outside, self._members, [each] * len(inputs), row)), None)
+            for each, row in zip(counts, rows, strict=True)
         ]
         if not extrapolate:
             for problem in outside:
                 if problem is not None:
                     raise problem
-        mean, std = _stacked([(m.weight, m.process.predict(x)) for m, x in zip(self._members, matrices, strict=True)])
+        mean, std = _stacked(
+            [(m.weight, m.process.predict(x.seen)) for m, x in zip(self._members, inputs, strict=True)]
+        )
         return [
             Prediction(float(m), float(s * self._factor), problem is not None)
             for m, s, problem in zip(mean, std, outside, strict=True)
         ]
 
     def _outside(self, member: _Member, counts: _Counts, row: NDArray[np.float64]) -> ValueError | None:
-        form = member.form
-        unknown = self._vocabulary.unknown(counts, form.view) if "counts" in form.what else []
+        form, vocabulary = member.form, self._vocabularies[member.form.view]
+        unknown = vocabulary.unknown(counts) if form.what == "operators" else []
         if unknown:
             return UnknownOperatorError(unknown)
-        low, high = member.process.range
+        low, high = member.written.min(axis=0), member.written.max(axis=0)
         room = _MARGIN * (high - low)
-        counted = len(self._vocabulary.operators[form.view]) if "counts" in form.what else 0
         for i in np.nonzero((row < low - room - 1e-9) | (row > high + room + 1e-9))[0]:
             if form.referred and i == len(row) - 1:
                 name = "what the reference says"
-            elif i < counted:
-                name = self._vocabulary.operators[form.view][i]
+            elif form.what == "operators":
+                name = vocabulary.operators[i]
             else:
-                name = f"{SUMS[(i - counted) % len(SUMS)]} of class {CLASSES[(i - counted) // len(SUMS)]}"
+                name = f"{SUMS[i % len(SUMS)]} of class {CLASSES[i // len(SUMS)]}"
             return OutOfRangeError(
                 f"{name}: must be from {low[i]:g} to {high[i]:g} as in the networks that were measured (got {row[i]:g})"
             )
@@ -276,14 +289,15 @@ class Predictor:
             "unit": self.unit,
             "forms": [member.form for member in self._members],
             "reference": self.reference,
-            "operators": self._vocabulary.operators,
+            "operators": {view: vocabulary.operators for view, vocabulary in self._vocabularies.items()},
         }
-        weights = np.array([member.weight for member in self._members])
-        arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "weights": weights}
+        arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "y": self._measured}
+        arrays["weights"] = np.array([member.weight for member in self._members])
         arrays["factor"] = np.array(self._factor)
+        for view, vocabulary in self._vocabularies.items():
+            arrays |= {f"shapes {view}": vocabulary.shapes, f"totals {view}": vocabulary.totals}
         for i, member in enumerate(self._members):
-            x, arrays["y"], theta = member.process.arrays()
-            arrays |= {f"x_{i}": x, f"theta_{i}": theta}
+            arrays |= {f"x_{i}": member.written, f"theta_{i}": member.process.theta}
         np.savez_compressed(path, **arrays)
 
     @classmethod
@@ -299,23 +313,33 @@ class Predictor:
             for form in forms:
                 if form.view not in VIEWS or form.what not in _WHAT or not isinstance(form.referred, bool):
                     raise ValueError(f"forms must be a view, one of {', '.join(_WHAT)}, true or false (got {form})")
-            found._vocabulary = Vocabulary({view: tuple(map(str, about["operators"][view])) for view in VIEWS})
+            found._vocabularies = {}
+            for view in VIEWS:
+                names = tuple(map(str, about["operators"][view]))
+                shapes = _require(data[f"shapes {view}"], f"shapes {view}", (len(names), SHAPE))
+                totals = _require(data[f"totals {view}"], f"totals {view}", (3,))
+                if len(set(names)) != len(names) or not (totals > 0).all():
+                    raise ValueError(f"operators of {view!r} must differ, their totals be above 0")
+                found._vocabularies[view] = Vocabulary(view, names, shapes, totals)
             weights, y, found._factor = data["weights"], data["y"], float(data["factor"])
             _require(weights, "weights", (len(forms),))
             if not 1 <= len(forms) <= _MOST_MEMBERS or not (weights > 0).all() or not math.isclose(weights.sum(), 1.0):
                 raise ValueError(f"weights must be above 0, their sum 1 (got {weights})")
             if not 1 <= found._factor < _LARGEST:
                 raise ValueError(f"factor must be >= 1 (got {found._factor:g})")
-            _require(y, "y", (len(y),))
+            found._measured = _require(y, "y", (len(y),))
             if np.ptp(y) == 0:
                 raise ValueError("y must differ")
             found._members = []
             for i, (form, weight) in enumerate(zip(forms, weights, strict=True)):
-                counted = len(found._vocabulary.operators[form.view]) if "counts" in form.what else 0
-                columns = counted + len(CLASSES) * len(SUMS) * ("sums" in form.what) + form.referred
-                x = _require(data[f"x_{i}"], f"x_{i}", (len(y), columns))
+                vocabulary = found._vocabularies[form.view]
+                columns = {"operators": len(vocabulary.operators), "sums": len(CLASSES) * len(SUMS), "nothing": 0}
+                if columns["operators"] > _MOST_OPERATORS:
+                    raise ValueError(f"operators must be at most {_MOST_OPERATORS} (got {columns['operators']})")
+                x = _require(data[f"x_{i}"], f"x_{i}", (len(y), columns[form.what] + form.referred))
                 theta = _require(data[f"theta_{i}"], f"theta_{i}", (_PARAMETERS,))
-                found._members.append(_Member(form, float(weight), _process(x, y, theta)))
+                process = _process(_inputs_of(x, form, vocabulary), y, theta)
+                found._members.append(_Member(form, float(weight), x, process))
         except RecursionError:
             raise ValueError(f"{path}: is no predictor: nested too deep, or its own reference") from None
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
@@ -332,9 +356,37 @@ def _require(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> NDArray[
     return array
 
 
-def _process(x: NDArray[np.float64], y: NDArray[np.float64], theta: NDArray[np.float64] | None = None) -> Process:
+class _Inputs(NamedTuple):
+    """Networks as they are written, (n, columns), and as a process sees them, (n, features): the first ``alike``
+    features are those of a vocabulary."""
+
+    written: NDArray[np.float64]
+    seen: NDArray[np.float64]
+    alike: int
+
+    def of(self, rows: NDArray[np.int64]) -> _Inputs:
+        """Some of the networks."""
+        return _Inputs(self.written[rows], self.seen[rows], self.alike)
+
+
+def _inputs_of(written: NDArray[np.float64], form: Form, vocabulary: Vocabulary) -> _Inputs:
+    if form.what != "operators":
+        return _Inputs(written, written, 0)
+    columns = len(vocabulary.operators)
+    mixed = vocabulary.mixed(written[:, :columns])
+    return _Inputs(written, np.hstack([mixed, written[:, columns:]]), mixed.shape[1])
+
+
+class _Member(NamedTuple):
+    form: Form
+    weight: float
+    written: NDArray[np.float64]
+    process: Process
+
+
+def _process(inputs: _Inputs, y: NDArray[np.float64], theta: NDArray[np.float64] | None = None) -> Process:
     """One of those that are stacked: they are calibrated together."""
-    return Process(x, y, theta, factor=1.0)
+    return Process(inputs.seen, y, theta, factor=1.0, alike=inputs.alike)
 
 
 def _weights(processes: Sequence[Process]) -> NDArray[np.float64]:
@@ -362,7 +414,7 @@ def _stacked(
     return mean, np.sqrt(square)
 
 
-def _calibrated(matrices: Sequence[NDArray[np.float64]], y: NDArray[np.float64]) -> tuple[float, float]:
+def _calibrated(inputs: Sequence[_Inputs], y: NDArray[np.float64]) -> tuple[float, float]:
     """What standard deviations are multiplied with, by parts of the measurements that were left out; and the median
     relative error of these.
 
@@ -372,14 +424,15 @@ def _calibrated(matrices: Sequence[NDArray[np.float64]], y: NDArray[np.float64])
     errors, scaled = [], []
     for part in range(parts := min(len(y), _PARTS)):
         left = np.arange(len(y)) % parts == part
-        able = [x for x in matrices if np.ptp(y[~left]) > 0 and np.ptp(x[~left], axis=0).any()]
+        rest, rows = np.nonzero(~left)[0], np.nonzero(left)[0]
+        able = [each for each in inputs if np.ptp(y[rest]) > 0 and np.ptp(each.seen[rest], axis=0).any()]
         if not able:
             continue
-        processes = [_process(x[~left], y[~left]) for x in able]
-        predicted = [process.predict(x[left]) for process, x in zip(processes, able, strict=True)]
+        processes = [_process(each.of(rest), y[rest]) for each in able]
+        predicted = [process.predict(each.seen[rows]) for process, each in zip(processes, able, strict=True)]
         mean, std = _stacked(list(zip(_weights(processes).tolist(), predicted, strict=True)))
-        errors += (np.abs(mean - y[left]) / y[left]).tolist()
-        scaled += ((mean - y[left]) / std).tolist()
+        errors += (np.abs(mean - y[rows]) / y[rows]).tolist()
+        scaled += ((mean - y[rows]) / std).tolist()
     if not scaled:
         return 1.0, math.nan
     # Wild errors are outliers elsewhere.
@@ -427,7 +480,8 @@ def _estimator(reference: str, unit: str) -> Callable[[Network], float]:
 class Process:
     """The Gaussian process on a matrix of features; with ``theta`` its parameters are known.
 
-    ``factor`` is what standard deviations are multiplied with; from each measurement left out if absent.
+    ``factor`` is what standard deviations are multiplied with; from each measurement left out if absent. The first
+    ``alike`` features keep their lengths to each other; of all others none is more likely to matter than another.
     """
 
     def __init__(
@@ -436,6 +490,7 @@ class Process:
         y: NDArray[np.float64],
         theta: NDArray[np.float64] | None = None,
         factor: float | None = None,
+        alike: int = 0,
     ):
         try:
             from sklearn.exceptions import ConvergenceWarning
@@ -444,17 +499,19 @@ class Process:
         except ImportError:
             raise ImportError("predictors need scikit-learn: pip install 'codesign[predict]'") from None
         self._x, self._y = x, y
-        self.range = x.min(axis=0), x.max(axis=0)
         self._mean, self._std = x.mean(axis=0), x.std(axis=0)
+        together = float(np.sum(self._std[:alike] ** 2))
+        self._std[:alike] = math.sqrt(together / _LENGTH) if together > 0 else 0.0
         # Columns that never change say nothing; those that change alike count once.
         used = np.nonzero(self._std > 0)[0]
         scaled = (x[:, used] - self._mean[used]) / self._std[used]
         _, first = np.unique(np.round(scaled, 9), axis=1, return_index=True)
         self._used = used[np.sort(first)]
         self._middle, self._spread = float(y.mean()), float(y.std())
+        length = float(np.count_nonzero(self._used >= alike)) + (_LENGTH if together > 0 else 0.0)
         kernel = (
             ConstantKernel(1.0, (1e-3, 1e3)) * DotProduct(1.0, (1e-2, 1e2))
-            + ConstantKernel(0.1, (1e-4, 1e2)) * RBF(math.sqrt(max(1, len(self._used))), (0.5, 100.0))
+            + ConstantKernel(0.1, (1e-4, 1e2)) * RBF(math.sqrt(max(1, length)), (0.5, 100.0))
             + WhiteKernel(0.05, (1e-6, 1.0))
         )
         if theta is not None:
@@ -511,12 +568,7 @@ class Process:
         mean, std = self._model.predict(self._scaled(x), return_std=True)
         return mean * self._spread + self._middle, std * self._spread * self._factor
 
-    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """What another one can be made of: features, measurements, parameters."""
-        return self._x, self._y, self._model.kernel_.theta
-
-
-class _Member(NamedTuple):
-    form: Form
-    weight: float
-    process: Process
+    @property
+    def theta(self) -> NDArray[np.float64]:
+        """The parameters that were learnt."""
+        return np.asarray(self._model.kernel_.theta)

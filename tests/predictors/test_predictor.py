@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from accelerators.documents import DocumentError
+from accelerators.operators import Operator, conv2d
 from codesign.evaluation import evaluate
 from codesign.nas.spaces import nas_bench_201
 from codesign.networks import Network, load
-from codesign.predictors import OutOfRangeError, Predictor, UnknownOperatorError
+from codesign.predictors import OutOfRangeError, Predictor, UnknownOperatorError, Vocabulary
 from codesign.predictors.features import VIEWS, operator_counts
 from codesign.predictors.predictor import Process, _stacked, _weights
 
@@ -69,6 +71,50 @@ def test_processes_that_see_different_parts_are_mixed(count: int) -> None:
         # Left-out measurements say that both halves are needed.
         assert off[0] < 0.8 * min(off[1:])
     assert (std > 0).all()
+
+
+def convolution(channels: int, size: int = 16) -> Operator:
+    return conv2d(K=channels, C=channels, P=size, Q=size, R=3, S=3)
+
+
+def counted(layers: dict[int, int]) -> dict[str, Counter[Operator]]:
+    return {view: Counter({convolution(channels): n for channels, n in layers.items()}) for view in VIEWS}
+
+
+def test_operators_of_similar_shapes_take_similar_times() -> None:
+    """Of an operator that no measured network has, those like it say how long it takes."""
+    random = np.random.default_rng(0)
+    widths = [32, 40, 48, 64, 80, 96, 112, 128]
+    drawn = [{width: int(random.integers(0, 4)) for width in widths} for _ in range(40)]
+
+    def took(layers: dict[int, int]) -> float:
+        # Neither the operators nor their operations are what counts.
+        return 1.0 + sum(n * width**1.5 / 1000 for width, n in layers.items())
+
+    predictor = Predictor().fit_counts([counted(layers) for layers in drawn], [took(layers) for layers in drawn])
+    new = {32: 1, 72: 2, 88: 1}
+    (found,) = predictor.predict_counts([counted(new)], extrapolate=True)
+    assert found.mean == pytest.approx(took(new), rel=0.03)
+    assert found.extrapolated
+    vocabulary = Vocabulary.of([counted(layers) for layers in drawn], "written")
+    assert vocabulary.unknown(counted(new)) == [str(convolution(72)), str(convolution(88))]
+    # What is known is not taken for something new, and what is new is as much as what is like it.
+    assert vocabulary.others(counted({64: 2})) == pytest.approx(0)
+    one = vocabulary.mixed(vocabulary.histogram(counted({64: 1}))[None])[0]
+    other = vocabulary.others(counted({72: 1}))
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.95
+
+
+def test_products_of_mixed_histograms_are_covariances() -> None:
+    vocabulary = Vocabulary.of(COUNTS, "written")
+    mixed = vocabulary.mixed(np.eye(len(vocabulary.operators)))
+    covariance = mixed @ mixed.T
+    parts, classes = vocabulary.shapes[:, -1], vocabulary.shapes[:, 0]
+    assert np.diag(covariance) == pytest.approx(1.05 * parts**2, rel=1e-6)
+    assert covariance[classes[:, None] != classes[None]] == pytest.approx(0, abs=1e-9)
+    mean = np.mean([vocabulary.histogram(counts) for counts in COUNTS], axis=0)
+    # A part for the number of operators, for operations and for words.
+    assert mean @ parts == pytest.approx(3)
 
 
 def test_its_uncertainty_is_calibrated() -> None:
