@@ -171,9 +171,16 @@ def _print_runs(folders: Sequence[Path]) -> list[PointSummary]:
     from codesign.reports.tables import runs_table
 
     console = console_of()
-    try:
-        found = [(folder, summary) for folder in folders for summary in summaries(folder)]
-    except LedgerError as error:
-        raise RefusedError(str(error)) from None
+    found = []
+    problems = []
+    for folder in folders:
+        try:
+            found += [(folder, summary) for summary in summaries(folder)]
+        except LedgerError as error:
+            problems.append(str(error))
+    if problems and not found:
+        raise RefusedError("\n".join(problems))
+    for problem in problems:
+        console.print(f"warning: left out: {problem}", markup=False, highlight=False, soft_wrap=True)
     console.print(runs_table(found, console.width))
     return [summary for _, summary in found]

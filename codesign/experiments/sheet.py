@@ -34,7 +34,11 @@ def _one_line(value: str) -> str:
 
 
 def _numbers(value: object) -> object:
-    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [value]
+    if not isinstance(value, list):
+        raise ValueError("must be a number or a list of numbers")
+    return value
 
 
 #: The name of something, or of its file.

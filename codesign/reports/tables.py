@@ -42,9 +42,12 @@ def summary_table(result: Evaluation) -> Table:
     table.add_column("bottleneck")
     for cost in result.results:
         if cost.problems:
-            said = f"{len(cost.refused)} layers cannot run"
+            many = len(cost.refused)
+            said = "1 layer cannot run" if many == 1 else f"{many} layers cannot run"
             if isinstance(cost, MeasuredCost):
-                said = f"{len(cost.problems)} entries are missing" if cost.layers else "has no figure"
+                missing = len(cost.problems)
+                said = "1 entry is missing" if missing == 1 else f"{missing} entries are missing"
+                said = said if cost.layers else "has no figure"
             table.add_row(cost.hardware, *["-"] * 6, _area(cost.area_mm2), said)
             continue
         energy, latency, edp = cost.energy_pj, cost.latency_s, cost.edp_js

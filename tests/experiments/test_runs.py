@@ -133,6 +133,12 @@ def test_a_sweep_over_given_designs(tmp_path: Path) -> None:
     table = codesign("compare", tmp_path / "run")
     assert table.returncode == 0
     assert table.stdout.splitlines() == done.stdout.splitlines()[: len(table.stdout.splitlines())]
+    # As with a pattern of the shell, which gives everything that is there.
+    several = codesign("compare", tmp_path / "run", path)
+    assert several.returncode == 0
+    assert f"warning: left out: {path}: there is no run in this folder" in several.stdout
+    assert several.stdout.count("batch=") == 3
+    assert codesign("compare", path, tmp_path).returncode == 2
     (tmp_path / "run" / "report.html").unlink()
     assert codesign("report", tmp_path / "run").returncode == 0
     assert (tmp_path / "run" / "report.html").exists()
