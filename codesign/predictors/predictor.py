@@ -5,10 +5,12 @@ that run side by side or find their inputs in a cache). What a device makes of d
 two processes for each view of the networks (see :mod:`codesign.predictors.features`), on the operators, where similar
 ones are expected to take similar times, and on sums over classes, which are few. Each measurement is left out in turn
 (Sundararajan and Keerthi, Neural Computation 2001): what the others find impossible is an outlier, as phones give, and
-is not learnt from. The processes are then stacked: the prediction is the mean of theirs, with the weights that predict
-left-out measurements best (Breiman, Machine Learning 1996), or with few measurements those of their marginal
-likelihoods. How far off predictions for parts of the measurements are that were not learnt from calibrates the
-uncertainty.
+is not learnt from. Where the errors have heavier tails than a normal distribution, which other work on a device gives,
+measurements that are far off have more noise (weights of Student's distribution, whose degrees of freedom are learnt:
+Lange, Little and Taylor, JASA 1989). The processes are then stacked: the prediction is the mean of theirs, with the
+weights that predict left-out measurements best (Breiman, Machine Learning 1996), or with few measurements those of
+their marginal likelihoods. How far off predictions for parts of the measurements are that were not learnt from
+calibrates the uncertainty.
 
 With a *reference*, the roofline of a processor or a predictor for another device, what it says of a network is one more
 feature, or the only one. With few measurements of a large space that is worth more than the rest.
@@ -37,7 +39,7 @@ from codesign.networks import Network
 from codesign.predictors.features import SHAPE, SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
 
 LEAST_MEASUREMENTS = 5
-_VERSION = 5
+_VERSION = 6
 #: Units of measurements: latency or energy.
 UNITS = ("ms", "mJ")
 #: Inputs may lie outside the training range by this part of it.
@@ -50,6 +52,8 @@ _MOST_FACTOR, _MOST_DEVIATIONS = 100.0, 10.0
 _MOST_TRIED = 100
 #: Measurements that say by being left out which way is best; with fewer, by chance too often.
 _ENOUGH_TO_LEAVE_OUT = 50
+#: With as many degrees of freedom as that Student's distribution is normal; with fewer than two it has no variance.
+_NORMAL_FREEDOM, _LEAST_FREEDOM = 100.0, 2.0
 #: Processes with less weight are not worth keeping; nobody could tell a predictor with more of them from this one.
 _LEAST_WEIGHT, _MOST_MEMBERS = 0.02, 100
 #: Different operators at most: their covariance has as many rows and columns.
@@ -60,10 +64,13 @@ _Counts = dict[str, Counter[Operator]]
 _WHAT = ("operators", "sums", "nothing")
 #: Of measurements, and of anything in a predictor's file.
 _LEAST, _MOST, _LARGEST = 1e-12, 1e12, 1e15
-#: Parts of the measurements that are left out in turn, and the median of a normal distribution's absolute values.
-_PARTS, _MEDIAN_OF_NORMAL = 5, 0.6745
+#: Parts of the measurements that are left out in turn; median and 90 % quantile of a normal distribution's absolute
+#: values.
+_PARTS, _MEDIAN_OF_NORMAL, _NINE_TENTHS_OF_NORMAL = 5, 0.6745, 1.6449
 #: Of the kernel.
 _PARAMETERS = 5
+#: Variance that keeps matrices from being singular, over the measurements'.
+_JITTER = 1e-10
 #: Prior variance of the mean of all measurements, over theirs: it is not known before any of them is.
 _MEAN_VARIANCE = 1e3
 
@@ -161,28 +168,32 @@ class Predictor:
             seen.add(found.written.tobytes())
         if not inputs:
             raise ValueError("the networks that were measured must differ: they have the same operators")
-        processes = {form: _process(each.of(tried), values[tried]) for form, each in inputs.items()}
+        zero = np.zeros(len(values))
+        processes = {form: _process(each.of(tried), values[tried], zero[tried]) for form, each in inputs.items()}
         best = max(processes, key=lambda form: processes[form].credibility())
-        process = processes[best] if len(tried) == len(values) else _process(inputs[best], values)
+        process = processes[best] if len(tried) == len(values) else _process(inputs[best], values, zero)
         wild = np.abs(process.left_out()) > _MOST_SIGMAS
         if len(values) - np.count_nonzero(wild) < LEAST_MEASUREMENTS:
             wild[:] = False
         self.outliers = tuple(int(i) for i in np.nonzero(wild)[0])
         kept = tried[~wild[tried]]
-        if len(kept) < len(tried):
-            processes = {form: _process(each.of(kept), values[kept]) for form, each in inputs.items()}
+        noise = zero.copy()
+        if len(values) - len(self.outliers) >= _ENOUGH_TO_LEAVE_OUT:
+            noise[~wild] = process.extra_noise(~wild)
+        if noise.any() or len(kept) < len(tried):
+            processes = {form: _process(each.of(kept), values[kept], noise[kept]) for form, each in inputs.items()}
         weights = dict(zip(processes, _weights(list(processes.values())), strict=True))
         weights = {form: weight for form, weight in weights.items() if weight >= _LEAST_WEIGHT}
         total = math.fsum(weights.values())
         tame = {form: each.of(np.nonzero(~wild)[0]) for form, each in inputs.items()}
         if len(kept) < np.count_nonzero(~wild):
-            processes = {form: _process(tame[form], values[~wild]) for form in weights}
-        self._measured = values[~wild]
+            processes = {form: _process(tame[form], values[~wild], noise[~wild]) for form in weights}
+        self._measured, self._noise = values[~wild], noise[~wild]
         self._members = [_Member(form, w / total, tame[form].written, processes[form]) for form, w in weights.items()]
         # Where measurements are few, which processes have weight is learnt from each of them.
         few = len(self._measured) < _ENOUGH_TO_LEAVE_OUT
         own = [each for form, each in tame.items() if few or form in weights]
-        self._factor, self.error = _calibrated(own, self._measured)
+        self._factor, self.error = _calibrated(own, self._measured, self._noise)
         return self
 
     @property
@@ -291,7 +302,7 @@ class Predictor:
             "reference": self.reference,
             "operators": {view: vocabulary.operators for view, vocabulary in self._vocabularies.items()},
         }
-        arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "y": self._measured}
+        arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "y": self._measured, "noise": self._noise}
         arrays["weights"] = np.array([member.weight for member in self._members])
         arrays["factor"] = np.array(self._factor)
         for view, vocabulary in self._vocabularies.items():
@@ -330,6 +341,9 @@ class Predictor:
             found._measured = _require(y, "y", (len(y),))
             if np.ptp(y) == 0:
                 raise ValueError("y must differ")
+            found._noise = _require(data["noise"], "noise", (len(y),))
+            if (found._noise < 0).any():
+                raise ValueError("noise must be >= 0")
             found._members = []
             for i, (form, weight) in enumerate(zip(forms, weights, strict=True)):
                 vocabulary = found._vocabularies[form.view]
@@ -338,7 +352,7 @@ class Predictor:
                     raise ValueError(f"operators must be at most {_MOST_OPERATORS} (got {columns['operators']})")
                 x = _require(data[f"x_{i}"], f"x_{i}", (len(y), columns[form.what] + form.referred))
                 theta = _require(data[f"theta_{i}"], f"theta_{i}", (_PARAMETERS,))
-                process = _process(_inputs_of(x, form, vocabulary), y, theta)
+                process = _process(_inputs_of(x, form, vocabulary), y, found._noise, theta)
                 found._members.append(_Member(form, float(weight), x, process))
         except RecursionError:
             raise ValueError(f"{path}: is no predictor: nested too deep, or its own reference") from None
@@ -384,9 +398,11 @@ class _Member(NamedTuple):
     process: Process
 
 
-def _process(inputs: _Inputs, y: NDArray[np.float64], theta: NDArray[np.float64] | None = None) -> Process:
+def _process(
+    inputs: _Inputs, y: NDArray[np.float64], noise: NDArray[np.float64], theta: NDArray[np.float64] | None = None
+) -> Process:
     """One of those that are stacked: they are calibrated together."""
-    return Process(inputs.seen, y, theta, factor=1.0, alike=inputs.alike)
+    return Process(inputs.seen, y, theta, factor=1.0, alike=inputs.alike, noise=noise)
 
 
 def _weights(processes: Sequence[Process]) -> NDArray[np.float64]:
@@ -398,7 +414,7 @@ def _weights(processes: Sequence[Process]) -> NDArray[np.float64]:
         from scipy.optimize import nnls
 
         # A row for the sum of the weights, which counts more than all errors together.
-        errors = np.column_stack([process.left_out_errors() for process in processes])
+        errors = np.column_stack([process.weighted_errors() for process in processes])
         large = 20 * math.sqrt(len(errors))
         rows = np.vstack([errors, np.full(len(processes), large)])
         weights = nnls(rows, np.append(np.zeros(len(errors)), large))[0]
@@ -414,7 +430,7 @@ def _stacked(
     return mean, np.sqrt(square)
 
 
-def _calibrated(inputs: Sequence[_Inputs], y: NDArray[np.float64]) -> tuple[float, float]:
+def _calibrated(inputs: Sequence[_Inputs], y: NDArray[np.float64], noise: NDArray[np.float64]) -> tuple[float, float]:
     """What standard deviations are multiplied with, by parts of the measurements that were left out; and the median
     relative error of these.
 
@@ -428,15 +444,19 @@ def _calibrated(inputs: Sequence[_Inputs], y: NDArray[np.float64]) -> tuple[floa
         able = [each for each in inputs if np.ptp(y[rest]) > 0 and np.ptp(each.seen[rest], axis=0).any()]
         if not able:
             continue
-        processes = [_process(each.of(rest), y[rest]) for each in able]
+        processes = [_process(each.of(rest), y[rest], noise[rest]) for each in able]
         predicted = [process.predict(each.seen[rows]) for process, each in zip(processes, able, strict=True)]
         mean, std = _stacked(list(zip(_weights(processes).tolist(), predicted, strict=True)))
         errors += (np.abs(mean - y[rows]) / y[rows]).tolist()
         scaled += ((mean - y[rows]) / std).tolist()
     if not scaled:
         return 1.0, math.nan
-    # Wild errors are outliers elsewhere.
-    return max(1.0, float(np.median(np.abs(scaled))) / _MEDIAN_OF_NORMAL), float(np.median(errors))
+    # Wild errors are outliers elsewhere; tails that are heavier than a normal distribution's count.
+    size = np.abs(scaled)
+    factor = max(
+        1.0, float(np.median(size)) / _MEDIAN_OF_NORMAL, float(np.quantile(size, 0.9)) / _NINE_TENTHS_OF_NORMAL
+    )
+    return factor, float(np.median(errors))
 
 
 def _impossible(counts: Sequence[_Counts], values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -482,6 +502,7 @@ class Process:
 
     ``factor`` is what standard deviations are multiplied with; from each measurement left out if absent. The first
     ``alike`` features keep their lengths to each other; of all others none is more likely to matter than another.
+    ``noise`` (n,) are variances that single measurements have beyond that of all.
     """
 
     def __init__(
@@ -491,6 +512,7 @@ class Process:
         theta: NDArray[np.float64] | None = None,
         factor: float | None = None,
         alike: int = 0,
+        noise: NDArray[np.float64] | None = None,
     ):
         try:
             from sklearn.exceptions import ConvergenceWarning
@@ -516,7 +538,9 @@ class Process:
         )
         if theta is not None:
             kernel.theta = theta
-        self._model = GaussianProcessRegressor(kernel, optimizer=None if theta is not None else "fmin_l_bfgs_b")
+        self._noise = (np.zeros(len(y)) if noise is None else noise) / self._spread**2
+        optimizer = None if theta is not None else "fmin_l_bfgs_b"
+        self._model = GaussianProcessRegressor(kernel, alpha=_JITTER + self._noise, optimizer=optimizer)
         with warnings.catch_warnings():
             # A bound that is reached is a result, such as no noise at all.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -538,14 +562,28 @@ class Process:
         Rasmussen and Williams, equations 5.10 to 5.12. What is centred on the mean of all must not learn that mean from
         what is left out: its prior is as good as flat.
         """
-        inverse = np.linalg.inv(self._model.kernel_(self._model.X_train_) + _MEAN_VARIANCE)
+        covariance = self._model.kernel_(self._model.X_train_) + np.diag(self._noise)
+        inverse = np.linalg.inv(covariance + _MEAN_VARIANCE)
         variance = 1 / np.diag(inverse)
         errors: NDArray[np.float64] = (inverse @ self._model.y_train_.ravel()) * variance
         return errors, np.sqrt(variance)
 
-    def left_out_errors(self) -> NDArray[np.float64]:
-        """Errors of measurements that are left out, over the spread of all, (n,)."""
-        return self._leave_out()[0]
+    def weighted_errors(self) -> NDArray[np.float64]:
+        """Errors of measurements that are left out, over the spread of all; those with more noise count less, (n,)."""
+        common = self._model.kernel_.k2.noise_level
+        return self._leave_out()[0] * np.sqrt(common / (common + self._noise))
+
+    def extra_noise(self, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Variances that ``kept`` measurements have beyond that of all, if errors are of Student's distribution."""
+        from scipy.stats import t
+
+        errors = self._leave_out()[0][kept]
+        freedom, middle, scale = t.fit(errors)
+        if freedom > _NORMAL_FREEDOM or not scale > 0:
+            return np.zeros(len(errors))
+        freedom = max(freedom, _LEAST_FREEDOM)
+        weights = np.minimum(1.0, (freedom + 1) / (freedom + ((errors - middle) / scale) ** 2))
+        return np.asarray((1 / weights - 1) * (scale * self._spread) ** 2)
 
     def left_out(self) -> NDArray[np.float64]:
         """Errors of measurements that are left out, each over what the process expects of it, (n,)."""

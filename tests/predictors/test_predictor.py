@@ -127,6 +127,26 @@ def test_its_uncertainty_is_calibrated() -> None:
     assert 0.85 < np.mean(inside) < 0.995
 
 
+def test_measurements_of_a_busy_device() -> None:
+    """A fifth takes up to a third longer: they say less, and the uncertainty counts them."""
+    alone, inside, ranks = times("written", 0.0), [], {}
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        noise = 1 + 0.005 * random.standard_normal(len(alone))
+        busy = random.random(len(alone)) < 0.2
+        noise[busy] += random.uniform(0.05, 0.35, np.count_nonzero(busy))
+        predictor = Predictor().fit_counts(COUNTS[:80], (alone * noise)[:80])
+        assert np.corrcoef(predictor._noise, noise[np.setdiff1d(np.arange(80), predictor.outliers)])[0, 1] > 0.5
+        found = predictor.predict_counts(COUNTS[80:], extrapolate=True)
+        inside += [abs(p.mean - y) < 2 * p.std for p, y in zip(found, (alone * noise)[80:], strict=True)]
+        ranks[seed] = spearmanr([p.mean for p in found], alone[80:])[0]
+    assert min(ranks.values()) > 0.97
+    assert 0.8 < np.mean(inside) < 0.995
+    assert predictor._noise.max() > 0.5 * alone.var()
+    # Measurements with normal noise all count.
+    assert Predictor().fit_counts(COUNTS[:80], times("written", 0.03)[:80])._noise.max() < 0.05 * alone.var()
+
+
 def test_wild_measurements_are_left_out() -> None:
     measured = times("written", 0.01)
     measured[7] *= 30
