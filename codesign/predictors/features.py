@@ -100,6 +100,11 @@ class Vocabulary:
         kept = values > _SMALLEST * values[-1]
         return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
 
+    @cached_property
+    def _inverse(self) -> NDArray[np.float64]:
+        """The root times the inverse covariance: its columns are orthogonal, (operators, directions)."""
+        return np.asarray(self._root / np.sum(self._root**2, axis=0))
+
     def histogram(self, counts: Mapping[str, Counter[Operator]]) -> NDArray[np.float64]:
         """How often each operator runs, (columns,); others are left out."""
         found = np.zeros(len(self.operators))
@@ -119,7 +124,7 @@ class Vocabulary:
         if not unknown:
             return np.zeros(self._root.shape[1])
         shapes = np.array([_shape(operator, _work(operator), self.totals) for operator, _ in unknown])
-        alike = _likeness(shapes, self.shapes) @ np.linalg.pinv(self._root).T
+        alike = _likeness(shapes, self.shapes) @ self._inverse
         return np.asarray((np.array([n for _, n in unknown]) * shapes[:, -1]) @ alike)
 
     def unknown(self, counts: Mapping[str, Counter[Operator]]) -> list[str]:

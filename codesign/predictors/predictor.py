@@ -162,10 +162,10 @@ class Predictor:
         inputs: dict[Form, _Inputs] = {}
         seen = set()
         for form in self._forms(references is not None):
-            found = self._inputs(counts, form, references)
-            if found.written.tobytes() not in seen and np.ptp(found.written[tried], axis=0).any():
-                inputs[form] = found
-            seen.add(found.written.tobytes())
+            written = self._written(counts, form, references)
+            if written.tobytes() not in seen and np.ptp(written[tried], axis=0).any():
+                inputs[form] = _inputs_of(written, form, self._vocabularies[form.view])
+            seen.add(written.tobytes())
         if not inputs:
             raise ValueError("the networks that were measured must differ: they have the same operators")
         zero = np.zeros(len(values))
@@ -222,8 +222,10 @@ class Predictor:
             found.append(Form(view, "sums", referred))
         return found
 
-    def _inputs(self, counts: Sequence[_Counts], form: Form, references: ArrayLike | None = None) -> _Inputs:
-        """What a process sees of networks; of operators that no measured network has, what those like them suggest."""
+    def _written(
+        self, counts: Sequence[_Counts], form: Form, references: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
+        """What is in networks: operators that are known, or sums, and what the reference says."""
         vocabulary = self._vocabularies[form.view]
         written = np.empty((len(counts), 0))
         if form.what == "operators":
@@ -237,7 +239,12 @@ class Predictor:
             if reference.shape != (len(counts),) or not np.isfinite(reference).all():
                 raise ValueError(f"references must be {len(counts)} finite numbers (got shape {reference.shape})")
             written = np.column_stack([written, reference])
-        found = _inputs_of(written, form, vocabulary)
+        return written
+
+    def _inputs(self, counts: Sequence[_Counts], form: Form, references: ArrayLike | None = None) -> _Inputs:
+        """What a process sees of networks; of operators that no measured network has, what those like them suggest."""
+        vocabulary = self._vocabularies[form.view]
+        found = _inputs_of(self._written(counts, form, references), form, vocabulary)
         for row, each in zip(found.seen, counts, strict=True):
             row[: found.alike] += vocabulary.others(each) if found.alike else 0.0
         return found
