@@ -302,17 +302,18 @@ class Predictor:
 
     def save(self, path: Path | BinaryIO) -> None:
         """Write the predictor as an .npz file of plain arrays."""
+        used = {member.form.view: self._vocabularies[member.form.view] for member in self._members}
         about = {
             "version": _VERSION,
             "unit": self.unit,
             "forms": [member.form for member in self._members],
             "reference": self.reference,
-            "operators": {view: vocabulary.operators for view, vocabulary in self._vocabularies.items()},
+            "operators": {view: vocabulary.operators for view, vocabulary in used.items()},
         }
         arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "y": self._measured, "noise": self._noise}
         arrays["weights"] = np.array([member.weight for member in self._members])
         arrays["factor"] = np.array(self._factor)
-        for view, vocabulary in self._vocabularies.items():
+        for view, vocabulary in used.items():
             arrays |= {f"shapes {view}": vocabulary.shapes, f"totals {view}": vocabulary.totals}
         for i, member in enumerate(self._members):
             arrays |= {f"x_{i}": member.written, f"theta_{i}": member.process.theta}
@@ -332,7 +333,7 @@ class Predictor:
                 if form.view not in VIEWS or form.what not in _WHAT or not isinstance(form.referred, bool):
                     raise ValueError(f"forms must be a view, one of {', '.join(_WHAT)}, true or false (got {form})")
             found._vocabularies = {}
-            for view in VIEWS:
+            for view in {form.view for form in forms}:
                 names = tuple(map(str, about["operators"][view]))
                 shapes = _require(data[f"shapes {view}"], f"shapes {view}", (len(names), SHAPE))
                 totals = _require(data[f"totals {view}"], f"totals {view}", (3,))
@@ -355,7 +356,7 @@ class Predictor:
             for i, (form, weight) in enumerate(zip(forms, weights, strict=True)):
                 vocabulary = found._vocabularies[form.view]
                 columns = {"operators": len(vocabulary.operators), "sums": len(CLASSES) * len(SUMS), "nothing": 0}
-                if columns["operators"] > _MOST_OPERATORS:
+                if form.what == "operators" and columns["operators"] > _MOST_OPERATORS:
                     raise ValueError(f"operators must be at most {_MOST_OPERATORS} (got {columns['operators']})")
                 x = _require(data[f"x_{i}"], f"x_{i}", (len(y), columns[form.what] + form.referred))
                 theta = _require(data[f"theta_{i}"], f"theta_{i}", (_PARAMETERS,))

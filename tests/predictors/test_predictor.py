@@ -175,6 +175,16 @@ def test_it_is_kept_without_pickles(tmp_path: Path) -> None:
         Predictor.load(tmp_path / "q.npz")
 
 
+def test_very_many_operators_are_seen_as_sums_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codesign.predictors.predictor._MOST_OPERATORS", 5)
+    predictor = Predictor().fit_counts(COUNTS[:30], times("written", 0.02)[:30])
+    assert {form.what for form, _ in predictor.forms} == {"sums"}
+    predictor.save(tmp_path / "p.npz")
+    again = Predictor.load(tmp_path / "p.npz")
+    (before, after) = (each.predict_counts(COUNTS[30:31], True)[0] for each in (predictor, again))
+    assert after.mean == pytest.approx(before.mean)
+
+
 def test_networks_unlike_the_measured_ones_are_refused_unless_told() -> None:
     predictor = Predictor().fit(NETWORKS[:40], times("written", 0.01)[:40].tolist())
     for strange in (load("ds_cnn"), network(CELLS[0], resolution=64)):
