@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,6 +56,33 @@ def resume(
     _run_experiment(folder, lambda report: running.resume(folder, report, workers))
 
 
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], None]]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt; the function does so again, if a library has caught that."""
+    stopped = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if stopped:
+            raise KeyboardInterrupt
+
+    # A batch system ends jobs with SIGTERM. Who starts one in the background may have it ignore the other.
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        del before[signal.SIGINT]
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _run_experiment(folder: Path, go: Callable[[Any], str | None]) -> None:
     """Run with a live view, and print what was found; Ctrl-C ends with how to go on."""
     from codesign.experiments.ledger import LedgerError
@@ -62,10 +90,13 @@ def _run_experiment(folder: Path, go: Callable[[Any], str | None]) -> None:
 
     console = console_of()
     try:
-        # A batch system ends jobs with it.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with LiveView() as view:
-            repaired = go(view.update)
+        with _interrupts() as check, LiveView() as view:
+
+            def update(progress: Any) -> None:
+                check()
+                view.update(progress)
+
+            repaired = go(update)
     except KeyboardInterrupt:
         raise RefusedError(
             f"stopped; nothing that was finished is lost. Go on with: codesign resume {folder}"

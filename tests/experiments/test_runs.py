@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from runs import EXPERIMENT, codesign, found
 
+from codesign.cli import RefusedError, experiments
 from codesign.experiments import run
 from codesign.experiments.experiment import Experiment
 from codesign.experiments.ledger import Ledger, LedgerError
@@ -118,6 +120,24 @@ def test_a_changed_experiment_is_refused_with_the_difference(experiment: Path, t
     assert done.returncode == 2
     assert "-seed: 5" in done.stderr
     assert "+seed: 6" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_library_that_catches_everything_does_not_keep_a_run_going(number: signal.Signals, tmp_path: Path) -> None:
+    before = signal.getsignal(number)
+    handled: list[int] = []
+
+    def go(report: Callable[[object], None]) -> None:
+        try:
+            signal.raise_signal(number)
+        except BaseException:
+            handled.append(number)
+        report(None)
+
+    with pytest.raises(RefusedError, match="nothing that was finished is lost"):
+        experiments._run_experiment(tmp_path, go)
+    assert handled == [number]
+    assert signal.getsignal(number) is before
 
 
 def test_a_sweep_over_given_designs(tmp_path: Path) -> None:
