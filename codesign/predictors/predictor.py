@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,8 @@ from accelerators.processors.roofline import operations
 from codesign.files import read_arrays
 from codesign.networks import Network
 from codesign.predictors.features import SHAPE, SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
+from codesign.predictors.process import ENOUGH_TO_LEAVE_OUT, MOST_SIGMAS, PARAMETERS, Process
+from codesign.predictors.stacking import Inputs, calibrated, process_of, stacked, weights_of
 
 LEAST_MEASUREMENTS = 5
 _VERSION = 6
@@ -44,35 +45,18 @@ _VERSION = 6
 UNITS = ("ms", "mJ")
 #: Inputs may lie outside the training range by this part of it.
 _MARGIN = 0.1
-#: Measurements that are more standard deviations off than this, if left out, are outliers.
-_MOST_SIGMAS = 4.5
-#: The same in times per operation, before anything is learnt: a factor, and median deviations.
+#: Outliers before anything is learnt, by their times per operation: a factor, and median deviations.
 _MOST_FACTOR, _MOST_DEVIATIONS = 100.0, 10.0
 #: Measurements with which ways to look at networks are compared: more make the choice no better, and take long.
 _MOST_TRIED = 100
-#: Measurements that say by being left out which way is best; with fewer, by chance too often.
-_ENOUGH_TO_LEAVE_OUT = 50
-#: With as many degrees of freedom as that Student's distribution is normal; with fewer than two it has no variance.
-_NORMAL_FREEDOM, _LEAST_FREEDOM = 100.0, 2.0
 #: Processes with less weight are not worth keeping; nobody could tell a predictor with more of them from this one.
 _LEAST_WEIGHT, _MOST_MEMBERS = 0.02, 100
 #: Different operators at most: their covariance has as many rows and columns.
 _MOST_OPERATORS = 3000
-#: The squared length of networks' features from operators in the mean, whatever the number of directions.
-_LENGTH = 30.0
 _Counts = dict[str, Counter[Operator]]
 _WHAT = ("operators", "sums", "nothing")
 #: Of measurements, and of anything in a predictor's file.
 _LEAST, _MOST, _LARGEST = 1e-12, 1e12, 1e15
-#: Parts of the measurements that are left out in turn; median and 90 % quantile of a normal distribution's absolute
-#: values.
-_PARTS, _MEDIAN_OF_NORMAL, _NINE_TENTHS_OF_NORMAL = 5, 0.6745, 1.6449
-#: Of the kernel.
-_PARAMETERS = 5
-#: Variance that keeps matrices from being singular, over the measurements'.
-_JITTER = 1e-10
-#: Prior variance of the mean of all measurements, over theirs: it is not known before any of them is.
-_MEAN_VARIANCE = 1e3
 
 
 class Form(NamedTuple):
@@ -159,7 +143,7 @@ class Predictor:
         # Spread over what was measured, the least and the most included.
         spread = np.linspace(0, len(values) - 1, min(len(values), _MOST_TRIED)).astype(int)
         tried = np.sort(np.argsort(values, kind="stable")[spread])
-        inputs: dict[Form, _Inputs] = {}
+        inputs: dict[Form, Inputs] = {}
         seen = set()
         for form in self._forms(references is not None):
             written = self._written(counts, form, references)
@@ -169,31 +153,31 @@ class Predictor:
         if not inputs:
             raise ValueError("the networks that were measured must differ: they have the same operators")
         zero = np.zeros(len(values))
-        processes = {form: _process(each.of(tried), values[tried], zero[tried]) for form, each in inputs.items()}
+        processes = {form: process_of(each.of(tried), values[tried], zero[tried]) for form, each in inputs.items()}
         best = max(processes, key=lambda form: processes[form].credibility())
-        process = processes[best] if len(tried) == len(values) else _process(inputs[best], values, zero)
-        wild = np.abs(process.left_out()) > _MOST_SIGMAS
+        process = processes[best] if len(tried) == len(values) else process_of(inputs[best], values, zero)
+        wild = np.abs(process.left_out()) > MOST_SIGMAS
         if len(values) - np.count_nonzero(wild) < LEAST_MEASUREMENTS:
             wild[:] = False
         self.outliers = tuple(int(i) for i in np.nonzero(wild)[0])
         kept = tried[~wild[tried]]
         noise = zero.copy()
-        if len(values) - len(self.outliers) >= _ENOUGH_TO_LEAVE_OUT:
+        if len(values) - len(self.outliers) >= ENOUGH_TO_LEAVE_OUT:
             noise[~wild] = process.extra_noise(~wild)
         if noise.any() or len(kept) < len(tried):
-            processes = {form: _process(each.of(kept), values[kept], noise[kept]) for form, each in inputs.items()}
-        weights = dict(zip(processes, _weights(list(processes.values())), strict=True))
+            processes = {form: process_of(each.of(kept), values[kept], noise[kept]) for form, each in inputs.items()}
+        weights = dict(zip(processes, weights_of(list(processes.values())), strict=True))
         weights = {form: weight for form, weight in weights.items() if weight >= _LEAST_WEIGHT}
         total = math.fsum(weights.values())
         tame = {form: each.of(np.nonzero(~wild)[0]) for form, each in inputs.items()}
         if len(kept) < np.count_nonzero(~wild):
-            processes = {form: _process(tame[form], values[~wild], noise[~wild]) for form in weights}
+            processes = {form: process_of(tame[form], values[~wild], noise[~wild]) for form in weights}
         self._measured, self._noise = values[~wild], noise[~wild]
         self._members = [_Member(form, w / total, tame[form].written, processes[form]) for form, w in weights.items()]
         # Where measurements are few, which processes have weight is learnt from each of them.
-        few = len(self._measured) < _ENOUGH_TO_LEAVE_OUT
+        few = len(self._measured) < ENOUGH_TO_LEAVE_OUT
         own = [each for form, each in tame.items() if few or form in weights]
-        self._factor, self.error = _calibrated(own, self._measured, self._noise)
+        self._factor, self.error = calibrated(own, self._measured, self._noise)
         return self
 
     @property
@@ -241,7 +225,7 @@ class Predictor:
             written = np.column_stack([written, reference])
         return written
 
-    def _inputs(self, counts: Sequence[_Counts], form: Form, references: ArrayLike | None = None) -> _Inputs:
+    def _inputs(self, counts: Sequence[_Counts], form: Form, references: ArrayLike | None = None) -> Inputs:
         """What a process sees of networks; of operators that no measured network has, what those like them suggest."""
         vocabulary = self._vocabularies[form.view]
         found = _inputs_of(self._written(counts, form, references), form, vocabulary)
@@ -273,9 +257,7 @@ class Predictor:
             for problem in outside:
                 if problem is not None:
                     raise problem
-        mean, std = _stacked(
-            [(m.weight, m.process.predict(x.seen)) for m, x in zip(self._members, inputs, strict=True)]
-        )
+        mean, std = stacked([(m.weight, m.process.predict(x.seen)) for m, x in zip(self._members, inputs, strict=True)])
         return [
             Prediction(float(m), float(s * self._factor), problem is not None)
             for m, s, problem in zip(mean, std, outside, strict=True)
@@ -359,8 +341,8 @@ class Predictor:
                 if form.what == "operators" and columns["operators"] > _MOST_OPERATORS:
                     raise ValueError(f"operators must be at most {_MOST_OPERATORS} (got {columns['operators']})")
                 x = _require(data[f"x_{i}"], f"x_{i}", (len(y), columns[form.what] + form.referred))
-                theta = _require(data[f"theta_{i}"], f"theta_{i}", (_PARAMETERS,))
-                process = _process(_inputs_of(x, form, vocabulary), y, found._noise, theta)
+                theta = _require(data[f"theta_{i}"], f"theta_{i}", (PARAMETERS,))
+                process = process_of(_inputs_of(x, form, vocabulary), y, found._noise, theta)
                 found._members.append(_Member(form, float(weight), x, process))
         except RecursionError:
             raise ValueError(f"{path}: is no predictor: nested too deep, or its own reference") from None
@@ -378,25 +360,12 @@ def _require(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> NDArray[
     return array
 
 
-class _Inputs(NamedTuple):
-    """Networks as they are written, (n, columns), and as a process sees them, (n, features): the first ``alike``
-    features are those of a vocabulary."""
-
-    written: NDArray[np.float64]
-    seen: NDArray[np.float64]
-    alike: int
-
-    def of(self, rows: NDArray[np.int64]) -> _Inputs:
-        """Some of the networks."""
-        return _Inputs(self.written[rows], self.seen[rows], self.alike)
-
-
-def _inputs_of(written: NDArray[np.float64], form: Form, vocabulary: Vocabulary) -> _Inputs:
+def _inputs_of(written: NDArray[np.float64], form: Form, vocabulary: Vocabulary) -> Inputs:
     if form.what != "operators":
-        return _Inputs(written, written, 0)
+        return Inputs(written, written, 0)
     columns = len(vocabulary.operators)
     mixed = vocabulary.mixed(written[:, :columns])
-    return _Inputs(written, np.hstack([mixed, written[:, columns:]]), mixed.shape[1])
+    return Inputs(written, np.hstack([mixed, written[:, columns:]]), mixed.shape[1])
 
 
 class _Member(NamedTuple):
@@ -404,67 +373,6 @@ class _Member(NamedTuple):
     weight: float
     written: NDArray[np.float64]
     process: Process
-
-
-def _process(
-    inputs: _Inputs, y: NDArray[np.float64], noise: NDArray[np.float64], theta: NDArray[np.float64] | None = None
-) -> Process:
-    """One of those that are stacked: they are calibrated together."""
-    return Process(inputs.seen, y, theta, factor=1.0, alike=inputs.alike, noise=noise)
-
-
-def _weights(processes: Sequence[Process]) -> NDArray[np.float64]:
-    """What to mix processes with that learnt from the same measurements, (processes,), sum 1."""
-    if processes[0].measurements < _ENOUGH_TO_LEAVE_OUT:
-        likelihoods = np.array([process.credibility() for process in processes])
-        weights = np.exp(likelihoods - likelihoods.max())
-    else:
-        from scipy.optimize import nnls
-
-        # A row for the sum of the weights, which counts more than all errors together.
-        errors = np.column_stack([process.weighted_errors() for process in processes])
-        large = 20 * math.sqrt(len(errors))
-        rows = np.vstack([errors, np.full(len(processes), large)])
-        weights = nnls(rows, np.append(np.zeros(len(errors)), large))[0]
-    return np.asarray(weights / weights.sum())
-
-
-def _stacked(
-    parts: Sequence[tuple[float, tuple[NDArray[np.float64], NDArray[np.float64]]]],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of a mixture of normal distributions, (n,) each; parts have weights of sum 1."""
-    mean = sum((weight * found for weight, (found, _) in parts), np.zeros(1))
-    square = sum((weight * (std**2 + (found - mean) ** 2) for weight, (found, std) in parts), np.zeros(1))
-    return mean, np.sqrt(square)
-
-
-def _calibrated(inputs: Sequence[_Inputs], y: NDArray[np.float64], noise: NDArray[np.float64]) -> tuple[float, float]:
-    """What standard deviations are multiplied with, by parts of the measurements that were left out; and the median
-    relative error of these.
-
-    Parameters and weights are learnt again from the rest: with few measurements they suit all of them too well. That
-    they promise too little is not believed.
-    """
-    errors, scaled = [], []
-    for part in range(parts := min(len(y), _PARTS)):
-        left = np.arange(len(y)) % parts == part
-        rest, rows = np.nonzero(~left)[0], np.nonzero(left)[0]
-        able = [each for each in inputs if np.ptp(y[rest]) > 0 and np.ptp(each.seen[rest], axis=0).any()]
-        if not able:
-            continue
-        processes = [_process(each.of(rest), y[rest], noise[rest]) for each in able]
-        predicted = [process.predict(each.seen[rows]) for process, each in zip(processes, able, strict=True)]
-        mean, std = _stacked(list(zip(_weights(processes).tolist(), predicted, strict=True)))
-        errors += (np.abs(mean - y[rows]) / y[rows]).tolist()
-        scaled += ((mean - y[rows]) / std).tolist()
-    if not scaled:
-        return 1.0, math.nan
-    # Wild errors are outliers elsewhere; tails that are heavier than a normal distribution's count.
-    size = np.abs(scaled)
-    factor = max(
-        1.0, float(np.median(size)) / _MEDIAN_OF_NORMAL, float(np.quantile(size, 0.9)) / _NINE_TENTHS_OF_NORMAL
-    )
-    return factor, float(np.median(errors))
 
 
 def _impossible(counts: Sequence[_Counts], values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -503,118 +411,3 @@ def _estimator(reference: str, unit: str) -> Callable[[Network], float]:
         return found * (1e3 if unit == "ms" else 1e-9)
 
     return estimate
-
-
-class Process:
-    """The Gaussian process on a matrix of features; with ``theta`` its parameters are known.
-
-    ``factor`` is what standard deviations are multiplied with; from each measurement left out if absent. The first
-    ``alike`` features keep their lengths to each other; of all others none is more likely to matter than another.
-    ``noise`` (n,) are variances that single measurements have beyond that of all.
-    """
-
-    def __init__(
-        self,
-        x: NDArray[np.float64],
-        y: NDArray[np.float64],
-        theta: NDArray[np.float64] | None = None,
-        factor: float | None = None,
-        alike: int = 0,
-        noise: NDArray[np.float64] | None = None,
-    ):
-        try:
-            from sklearn.exceptions import ConvergenceWarning
-            from sklearn.gaussian_process import GaussianProcessRegressor
-            from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
-        except ImportError:
-            raise ImportError("predictors need scikit-learn: pip install 'codesign[predict]'") from None
-        self._x, self._y = x, y
-        self._mean, self._std = x.mean(axis=0), x.std(axis=0)
-        together = float(np.sum(self._std[:alike] ** 2))
-        self._std[:alike] = math.sqrt(together / _LENGTH) if together > 0 else 0.0
-        # Columns that never change say nothing; those that change alike count once.
-        used = np.nonzero(self._std > 0)[0]
-        scaled = (x[:, used] - self._mean[used]) / self._std[used]
-        _, first = np.unique(np.round(scaled, 9), axis=1, return_index=True)
-        self._used = used[np.sort(first)]
-        self._middle, self._spread = float(y.mean()), float(y.std())
-        length = float(np.count_nonzero(self._used >= alike)) + (_LENGTH if together > 0 else 0.0)
-        kernel = (
-            ConstantKernel(1.0, (1e-3, 1e3)) * DotProduct(1.0, (1e-2, 1e2))
-            + ConstantKernel(0.1, (1e-4, 1e2)) * RBF(math.sqrt(max(1, length)), (0.5, 100.0))
-            + WhiteKernel(0.05, (1e-6, 1.0))
-        )
-        if theta is not None:
-            kernel.theta = theta
-        self._noise = (np.zeros(len(y)) if noise is None else noise) / self._spread**2
-        optimizer = None if theta is not None else "fmin_l_bfgs_b"
-        self._model = GaussianProcessRegressor(kernel, alpha=_JITTER + self._noise, optimizer=optimizer)
-        with warnings.catch_warnings():
-            # A bound that is reached is a result, such as no noise at all.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self._model.fit(self._scaled(x), (y - self._middle) / self._spread)
-        # Parameters that suit the measurements too well promise too much; that they promise too little is not believed.
-        self._factor = max(1.0, float(np.sqrt(np.mean(self.left_out() ** 2)))) if factor is None else factor
-
-    @property
-    def measurements(self) -> int:
-        """How many it learnt from."""
-        return len(self._y)
-
-    def _scaled(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (x[:, self._used] - self._mean[self._used]) / self._std[self._used]
-
-    def _leave_out(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Errors and standard deviations of measurements that are left out, over the spread of all, (n,) both.
-
-        Rasmussen and Williams, equations 5.10 to 5.12. What is centred on the mean of all must not learn that mean from
-        what is left out: its prior is as good as flat.
-        """
-        covariance = self._model.kernel_(self._model.X_train_) + np.diag(self._noise)
-        inverse = np.linalg.inv(covariance + _MEAN_VARIANCE)
-        variance = 1 / np.diag(inverse)
-        errors: NDArray[np.float64] = (inverse @ self._model.y_train_.ravel()) * variance
-        return errors, np.sqrt(variance)
-
-    def weighted_errors(self) -> NDArray[np.float64]:
-        """Errors of measurements that are left out, over the spread of all; those with more noise count less, (n,)."""
-        common = self._model.kernel_.k2.noise_level
-        return self._leave_out()[0] * np.sqrt(common / (common + self._noise))
-
-    def extra_noise(self, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Variances that ``kept`` measurements have beyond that of all, if errors are of Student's distribution."""
-        from scipy.stats import t
-
-        errors = self._leave_out()[0][kept]
-        freedom, middle, scale = t.fit(errors)
-        if freedom > _NORMAL_FREEDOM or not scale > 0:
-            return np.zeros(len(errors))
-        freedom = max(freedom, _LEAST_FREEDOM)
-        weights = np.minimum(1.0, (freedom + 1) / (freedom + ((errors - middle) / scale) ** 2))
-        return np.asarray((1 / weights - 1) * (scale * self._spread) ** 2)
-
-    def left_out(self) -> NDArray[np.float64]:
-        """Errors of measurements that are left out, each over what the process expects of it, (n,)."""
-        errors, std = self._leave_out()
-        return errors / std
-
-    def credibility(self) -> float:
-        """Log probability of the measurements, each predicted by the others (Rasmussen and Williams, 5.10 and 5.11).
-
-        The marginal likelihood, which is taken instead where measurements are few, prefers few features to many that
-        predict better. Outliers count no more than the least that are told from the rest.
-        """
-        if len(self._y) < _ENOUGH_TO_LEAVE_OUT:
-            return float(self._model.log_marginal_likelihood_value_)
-        errors, std = self._leave_out()
-        return float(-np.sum(np.minimum((errors / std) ** 2, _MOST_SIGMAS**2) / 2 + np.log(std)))
-
-    def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and standard deviation (n,) for features (n, f)."""
-        mean, std = self._model.predict(self._scaled(x), return_std=True)
-        return mean * self._spread + self._middle, std * self._spread * self._factor
-
-    @property
-    def theta(self) -> NDArray[np.float64]:
-        """The parameters that were learnt."""
-        return np.asarray(self._model.kernel_.theta)

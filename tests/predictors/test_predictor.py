@@ -17,7 +17,8 @@ from codesign.nas.spaces import nas_bench_201
 from codesign.networks import Network, load
 from codesign.predictors import OutOfRangeError, Predictor, UnknownOperatorError, Vocabulary
 from codesign.predictors.features import VIEWS, operator_counts
-from codesign.predictors.predictor import Process, _stacked, _weights
+from codesign.predictors.process import Process
+from codesign.predictors.stacking import stacked, weights_of
 
 CELLS = nas_bench_201.cells()[np.random.default_rng(3).permutation(15625)[:140]]
 
@@ -59,12 +60,12 @@ def test_processes_that_see_different_parts_are_mixed(count: int) -> None:
     left, right, idle = random.normal(size=(3, count + 200, 3))
     y = left.sum(axis=1) + 1.2 * right.sum(axis=1)
     processes = [Process(x[:count], y[:count], factor=1.0) for x in (left, right, idle)]
-    weights = _weights(processes)
+    weights = weights_of(processes)
     assert weights.sum() == pytest.approx(1)
     assert (weights >= 0).all()
     assert weights[1] > weights[0] > weights[2]
     alone = [process.predict(x[count:]) for process, x in zip(processes, (left, right, idle), strict=True)]
-    mean, std = _stacked(list(zip(weights, alone, strict=True)))
+    mean, std = stacked(list(zip(weights, alone, strict=True)))
     off = [float(np.sqrt(np.mean((found - y[count:]) ** 2))) for found in (mean, *(found for found, _ in alone))]
     assert off[0] < 1.02 * min(off[1:])
     if count > 50:

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from codesign.nas.accuracy._base import Estimate, Estimator
 from codesign.nas.spaces import Codes, Space
 from codesign.predictors import OutOfRangeError
-from codesign.predictors.predictor import LEAST_MEASUREMENTS, Process
+from codesign.predictors.predictor import LEAST_MEASUREMENTS
+from codesign.predictors.process import Process
 
 #: Pairs for which the Gaussian process is affordable.
 MOST_EXACT = 500
