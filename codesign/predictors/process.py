@@ -14,8 +14,9 @@ MOST_SIGMAS = 4.5
 ENOUGH_TO_LEAVE_OUT = 50
 #: Of the kernel.
 PARAMETERS = 5
-#: With as many degrees of freedom as that Student's distribution is normal; with fewer than two it has no variance.
-_NORMAL_FREEDOM, _LEAST_FREEDOM = 100.0, 2.0
+#: With so many degrees of freedom Student's distribution is nearly normal. With fewer than two it has no variance: few
+#: errors that are so much larger than all others are no noise, but networks that the process has not understood.
+_NORMAL_FREEDOM, _LEAST_FREEDOM = 30.0, 2.0
 #: The squared length of networks' features from operators in the mean, whatever the number of directions.
 _LENGTH = 30.0
 #: Variance that keeps matrices from being singular, over the measurements'.
@@ -106,9 +107,8 @@ class Process:
 
         errors = self._leave_out()[0][kept]
         freedom, middle, scale = t.fit(errors)
-        if freedom > _NORMAL_FREEDOM or not scale > 0:
+        if not (_LEAST_FREEDOM <= freedom <= _NORMAL_FREEDOM and scale > 0):
             return np.zeros(len(errors))
-        freedom = max(freedom, _LEAST_FREEDOM)
         weights = np.minimum(1.0, (freedom + 1) / (freedom + ((errors - middle) / scale) ** 2))
         return np.asarray((1 / weights - 1) * (scale * self._spread) ** 2)
 
