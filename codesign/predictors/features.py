@@ -58,7 +58,8 @@ class UnknownOperatorError(ValueError):
 _BOUNDS = ("N", "G", "K", "C", "P", "Q", "R", "S")
 SHAPE = 1 + len(_BOUNDS) + 2
 #: How far apart operators of a class may be to be like each other, in octaves of all bounds together; and the variance
-#: that an operator's time has of its own, over that which it shares. Ranks hardly change from 3 to 10 and 0.01 to 0.1.
+#: that an operator's time has of its own, over that which it shares. From 3 to 10 and 0.01 to 0.1 ranks of FBNet's
+#: networks hardly change.
 _OCTAVES, _OWN = 4.0, 0.05
 #: Directions in which operators differ by less than this part of the most important one are left out.
 _SMALLEST = 1e-8
@@ -68,7 +69,7 @@ _SMALLEST = 1e-8
 class Vocabulary:
     """The operators of some networks in a view, in the order of their columns, and their shapes, (n, SHAPE).
 
-    ``totals`` are the networks' mean numbers of operators, operations and words.
+    ``totals`` are the means of :data:`SUMS` over the networks.
     """
 
     view: str
@@ -82,10 +83,8 @@ class Vocabulary:
         seen = {str(operator): operator for network in counts for operator in network[view]}
         names = tuple(sorted(seen))
         work = {name: _work(operator) for name, operator in seen.items()}
-        sums = sum(
-            (n * work[str(operator)] for network in counts for operator, n in network[view].items()), np.zeros(3)
-        )
-        totals = np.maximum(sums / len(counts), 1e-9)
+        every = (n * work[str(operator)] for network in counts for operator, n in network[view].items())
+        totals = np.maximum(sum(every, np.zeros(len(SUMS))) / len(counts), 1e-9)
         shapes = np.array([_shape(seen[name], work[name], totals) for name in names]).reshape(-1, SHAPE)
         return cls(view, names, shapes, totals)
 
@@ -133,7 +132,7 @@ class Vocabulary:
 
 
 def _work(operator: Operator) -> NDArray[np.float64]:
-    """One operator, its operations, its words."""
+    """What :data:`SUMS` count of one operator."""
     return np.array([1.0, operations(operator), sum(map(operator.words, operator.tensors))])
 
 
@@ -161,6 +160,5 @@ def sums(counts: dict[str, Counter[Operator]], view: str) -> NDArray[np.float64]
     """Operators, operations and words by class, (classes x 3,)."""
     found = np.zeros((len(CLASSES), len(SUMS)))
     for operator, count in counts[view].items():
-        words = sum(map(operator.words, operator.tensors))
-        found[CLASSES.index(class_of(operator))] += count * np.array([1.0, operations(operator), words])
+        found[CLASSES.index(class_of(operator))] += count * _work(operator)
     return found.ravel()

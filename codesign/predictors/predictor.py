@@ -49,8 +49,8 @@ _MARGIN = 0.1
 _MOST_FACTOR, _MOST_DEVIATIONS = 100.0, 10.0
 #: Measurements with which ways to look at networks are compared: more make the choice no better, and take long.
 _MOST_TRIED = 100
-#: Processes with less weight are not worth keeping; nobody could tell a predictor with more of them from this one.
-_LEAST_WEIGHT, _MOST_MEMBERS = 0.02, 100
+#: Processes with less weight are not worth keeping.
+_LEAST_WEIGHT = 0.02
 #: Different operators at most: their covariance has as many rows and columns.
 _MOST_OPERATORS = 3000
 _Counts = dict[str, Counter[Operator]]
@@ -152,16 +152,15 @@ class Predictor:
             seen.add(written.tobytes())
         if not inputs:
             raise ValueError("the networks that were measured must differ: they have the same operators")
-        zero = np.zeros(len(values))
-        processes = {form: process_of(each.of(tried), values[tried], zero[tried]) for form, each in inputs.items()}
+        noise = np.zeros(len(values))
+        processes = {form: process_of(each.of(tried), values[tried], noise[tried]) for form, each in inputs.items()}
         best = max(processes, key=lambda form: processes[form].credibility())
-        process = processes[best] if len(tried) == len(values) else process_of(inputs[best], values, zero)
+        process = processes[best] if len(tried) == len(values) else process_of(inputs[best], values, noise)
         wild = np.abs(process.left_out()) > MOST_SIGMAS
         if len(values) - np.count_nonzero(wild) < LEAST_MEASUREMENTS:
             wild[:] = False
         self.outliers = tuple(int(i) for i in np.nonzero(wild)[0])
         kept = tried[~wild[tried]]
-        noise = zero.copy()
         if len(values) - len(self.outliers) >= ENOUGH_TO_LEAVE_OUT:
             noise[~wild] = process.extra_noise(~wild)
         if noise.any() or len(kept) < len(tried):
@@ -318,13 +317,15 @@ class Predictor:
             for view in {form.view for form in forms}:
                 names = tuple(map(str, about["operators"][view]))
                 shapes = _require(data[f"shapes {view}"], f"shapes {view}", (len(names), SHAPE))
-                totals = _require(data[f"totals {view}"], f"totals {view}", (3,))
+                totals = _require(data[f"totals {view}"], f"totals {view}", (len(SUMS),))
                 if len(set(names)) != len(names) or not (totals > 0).all():
                     raise ValueError(f"operators of {view!r} must differ, their totals be above 0")
                 found._vocabularies[view] = Vocabulary(view, names, shapes, totals)
             weights, y, found._factor = data["weights"], data["y"], float(data["factor"])
             _require(weights, "weights", (len(forms),))
-            if not 1 <= len(forms) <= _MOST_MEMBERS or not (weights > 0).all() or not math.isclose(weights.sum(), 1.0):
+            if len(set(forms)) != len(forms):
+                raise ValueError(f"forms must differ (got {about['forms']})")
+            if not (weights > 0).all() or not math.isclose(weights.sum(), 1.0):
                 raise ValueError(f"weights must be above 0, their sum 1 (got {weights})")
             if not 1 <= found._factor < _LARGEST:
                 raise ValueError(f"factor must be >= 1 (got {found._factor:g})")

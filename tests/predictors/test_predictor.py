@@ -312,6 +312,7 @@ def test_the_stated_error_is_that_of_others() -> None:
         lambda data: data.update(weights=-data["weights"]),
         lambda data: data.update(weights=data["weights"][1:]),
         lambda data: data.update(factor=np.array(0.5)),
+        lambda data: data.update(noise=data["noise"] - 1),
         lambda data: data.update(about=np.array("[" * 20000)),
         lambda data: data.update(about=np.array(str(data["about"]).replace("written", "unheard"))),
         lambda data: data.update(about=np.array(str(data["about"]).replace('"operators"', '"other"'))),
