@@ -18,8 +18,6 @@ from codesign.reports.network_drawing import draw_network
 _ACCELERATOR = "accelerator.yaml"
 #: A mapping file may have 1 MB.
 _MOST_MAPPING_BYTES = 1_000_000
-
-
 #: In the folder of a run: folders of candidates that were exported.
 DESIGNS = "designs"
 
