@@ -27,9 +27,9 @@ from accelerators.processors.processor import Processor
 from benchmarks._common import BadInputError, report
 from benchmarks.validation._measured import CHUNK, LEAST_NETWORKS, Measurement, sampled, space_of
 from codesign.costs import NetworkCost
-from codesign.evaluation import on_processor
 from codesign.predictors import Predictor, Vocabulary, mlp
 from codesign.predictors.features import VIEWS, operator_counts
+from codesign.processors import on_processor
 from codesign.reports.comparison import image_format
 
 _REPEATS, _NETWORKS = 3, 2000

@@ -35,8 +35,9 @@ from accelerators.spatial.architecture import SpatialAccelerator
 from benchmarks._common import BadInputError, report
 from benchmarks.validation._learned import figures, learned
 from benchmarks.validation._measured import CHUNK, LEAST_NETWORKS, SPACES, Measurement, read, sampled, space_of
-from codesign.evaluation import layer_costs, on_crossbar, on_processor
+from codesign.evaluation import layer_costs, on_crossbar
 from codesign.networks import Network
+from codesign.processors import on_processor
 from mappers import MapResult, map_operator
 from mappers.processes import kill, worker_pool
 

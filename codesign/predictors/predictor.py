@@ -38,6 +38,7 @@ from codesign.networks import Network
 from codesign.predictors.features import SHAPE, SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
 from codesign.predictors.process import ENOUGH_TO_LEAVE_OUT, MOST_SIGMAS, PARAMETERS, Process
 from codesign.predictors.stacking import Inputs, calibrated, process_of, stacked, weights_of
+from codesign.processors import on_processor
 
 LEAST_MEASUREMENTS = 5
 _VERSION = 6
@@ -402,7 +403,6 @@ def _estimator(reference: str, unit: str) -> Callable[[Network], float]:
     hardware = catalog.load(reference)
     if not isinstance(hardware, Processor):
         raise ValueError(f"{reference}: a reference must be a processor or the .npz file of a predictor")
-    from codesign.evaluation import on_processor
 
     def estimate(network: Network) -> float:
         cost = on_processor(network, hardware)

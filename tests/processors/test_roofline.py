@@ -19,7 +19,7 @@ from accelerators.documents import DocumentError
 from accelerators.operators import Operator, batched_matmul, conv2d, depthwise, elementwise, matmul, pool2d, softmax
 from accelerators.processors.processor import Processor
 from accelerators.processors.roofline import Step, compute_s, dispatch_s, fill, memory_s, run, traffic_words
-from codesign import evaluation, mappings
+from codesign import evaluation, mappings, processors
 from codesign.experiments.experiment import Experiment
 from codesign.nas.spaces import nas_bench_201
 from codesign.networks import Builder, Network, load
@@ -325,7 +325,7 @@ def test_an_activation_inside_its_producer_takes_no_memory_of_its_own() -> None:
 def test_dropped_and_merged_layers_are_told_apart() -> None:
     network = nas_bench_201.network(_DEAD, cells_per_stage=1)
     found = replace(processor(), runtime=replace(processor().runtime, folds_zero_inputs=False))
-    states = {layer.name: layer.record()["status"] for layer in evaluation.on_processor(network, found).layers}
+    states = {layer.name: layer.record()["status"] for layer in processors.on_processor(network, found).layers}
     kinds = {layer.name: layer.operator.kind for layer in network}
     assert {states[name] for name, kind in kinds.items() if kind == "zero"} == {"dropped"}
     merged = [name for name, state in states.items() if state == "fused"]
@@ -371,7 +371,7 @@ def test_every_processor_of_the_catalog_runs_networks(name: str) -> None:
     assert found.description
     assert found.source
     network: Network = load("ds_cnn")
-    cost = evaluation.on_processor(network, found)
+    cost = processors.on_processor(network, found)
     if name == "arduino_uno":
         assert cost.problems
         return
