@@ -6,7 +6,7 @@ import contextlib
 import os
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,14 +29,15 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: str | Path | BinaryIO) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz file, without pickles; raises ValueError for a file that is none, or is damaged."""
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") if isinstance(path, str | Path) else contextlib.nullcontext(path) as file:
             if file.read(2) != b"PK":
                 raise ValueError("it does not begin like one")
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
     except (OSError, EOFError, KeyError, ValueError, MemoryError, NotImplementedError, BadZipFile, zlib.error) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         if "pickle" in str(why).lower():

@@ -283,5 +283,7 @@ def _json(text: str, name: str) -> Any:
         raise DocumentError([f"{name}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}"]) from None
     except RecursionError:
         raise DocumentError([f"{name}: not valid JSON: nested too deep"]) from None
+    except DocumentError:
+        raise
     except ValueError as error:
         raise DocumentError([f"{name}: not valid JSON: {str(error).partition(';')[0]}"]) from None

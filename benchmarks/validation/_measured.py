@@ -23,14 +23,12 @@ LEAST_NETWORKS = 5
 CHUNK = 64
 _LARGEST_BATCH = 4096
 _SUFFIX = re.compile(r"(?P<device>.+?)_(?P<what>lat_ms|energy_mj)(?P<computed>_reconstructed)?")
-#: What devices are called in files, and in the catalog; the longest name that fits counts.
+#: What devices are called in files, besides their names in the catalog; the longest name that fits counts.
 _DEVICES = {
     "1080ti": "gtx_1080ti",
     "2080ti": "rtx_2080ti",
-    "titan_rtx": "titan_rtx",
     "titanx": "titan_x",
     "titanxp": "titan_xp",
-    "titan_xp": "titan_xp",
     "essential_ph": "essential_phone",
     "samsung_s7": "galaxy_s7",
     "samsung_a50": "galaxy_a50",
@@ -45,7 +43,14 @@ _DEVICES = {
     "gold_6226": "xeon_gold_6226",
     "silver_4114": "xeon_silver_4114",
     "silver_4210r": "xeon_silver_4210r",
-    "eyeriss": "eyeriss",
+    "note10": "galaxy_note10",
+    "samsung_note10": "galaxy_note10",
+    "pixel1": "pixel_1",
+    "edgegpu": "jetson_tx2",
+    "edgetpu": "edge_tpu",
+    "raspi5": "raspberry_pi_5",
+    "i7_8700k": "core_i7_8700k",
+    "i9_9900k": "core_i9_9900k",
 }
 #: The same for HAT, whose authors name kinds: their board, their server's processor.
 _HAT_DEVICES = {
@@ -139,15 +144,21 @@ def _measurements(path: Path, data: Mapping[str, Any], space: Space, only: str |
         if len(rows) < LEAST_NETWORKS:
             raise BadInputError(f"{path}: {key}: must have at least {LEAST_NETWORKS} networks (got {len(rows)})")
         name = match["device"].removeprefix(prefix)
-        known = [alias for alias in _DEVICES if name == alias or name.startswith(f"{alias}_")]
-        alias = max(known, key=len, default=name)
-        hardware = _DEVICES.get(alias, alias if alias in catalog.names() else None)
+        alias, hardware = _device(name)
         rest = name.removeprefix(alias).removeprefix("_")
         batch = int(rest) if rest.isdecimal() and 0 < int(rest) <= _LARGEST_BATCH else 1
         # The closed forms of simulators are no measurements.
         computed = bool(match["computed"]) or (not prefix and alias == "eyeriss" and bool(rest))
         energy = match["what"] == "energy_mj"
         yield Measurement(key, hardware, batch, energy, rows, values[rows], computed)
+
+
+def _device(name: str) -> tuple[str, str | None]:
+    """The beginning of a key that is a device, and its name in the catalog; None for one that it does not have."""
+    names = {name: name for name in catalog.names()} | _DEVICES
+    known = [alias for alias in names if name == alias or name.startswith(f"{alias}_")]
+    alias = max(known, key=len, default=name)
+    return alias, names.get(alias)
 
 
 def _codes(
@@ -236,7 +247,7 @@ def _read_hat(path: Path, data: Mapping[str, Any], only: str | None) -> tuple[Sp
                 raise BadInputError(f"{path}: {key}[{row}]: {error}") from None
             networks.append((genes, hat.TASKS[task]))
         values = table[:, len(hat.FEATURES) :].sum(axis=1)
-        hardware = _HAT_DEVICES.get(device, device if device in catalog.names() else None)
+        hardware = _HAT_DEVICES[device] if device in _HAT_DEVICES else _device(device)[1]
         features = table[:, : len(hat.FEATURES)]
         found.append(Measurement(key, hardware, 1, False, rows, values, False, features))
     return Space(len(networks), lambda row, batch: hat.translation(*networks[row]), {}), found

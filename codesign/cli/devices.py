@@ -120,7 +120,11 @@ def learn(
     from codesign.predictors import Predictor
 
     try:
-        predictor = Predictor(unit, reference).fit(networks, values)
+        predictor = Predictor(unit, reference)
+    except ValueError as error:
+        raise RefusedError(f"--reference: {error}") from None
+    try:
+        predictor.fit(networks, values)
     except (ValueError, ImportError) as error:
         raise RefusedError(f"{measurements}: {error}") from None
     content = io.BytesIO()

@@ -146,13 +146,14 @@ class SpaceConformance:
         assert self.space.size <= math.prod(self.space.counts.tolist())
 
     def test_written_networks_are_read(self) -> None:
-        """As they are, and as JSON."""
+        """As they are, as JSON, and as a line of text."""
         for code in self.sample():
             written = self.space.write(code)
             assert self.space.parse(written) == tuple(code.tolist())
             # Lists stand for tuples in JSON.
             through = json.loads(json.dumps(written))
             assert self.space.parse(through) == tuple(code.tolist())
+            assert self.space.parse(self.space.text(code)) == tuple(code.tolist())
 
     @pytest.mark.parametrize("written", [None, 3, {}, {"nonsense": 1}, [], "nonsense"])
     def test_what_is_no_network_is_refused(self, written: Any) -> None:

@@ -48,7 +48,7 @@ class Mlp:
         np.savez_compressed(path, **arrays)
 
     @classmethod
-    def load(cls, path: Path) -> Mlp:
+    def load(cls, path: str | Path) -> Mlp:
         """Read what :meth:`save` wrote; ValueError for a file that is no such thing."""
         try:
             data = read_arrays(path)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -29,19 +29,18 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from accelerators import catalog
 from accelerators.operators import Operator
-from accelerators.processors.processor import CLASSES, Processor
+from accelerators.processors.processor import CLASSES
 from accelerators.processors.roofline import operations
 from codesign.files import read_arrays
 from codesign.networks import Network
 from codesign.predictors.features import SHAPE, SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
 from codesign.predictors.process import ENOUGH_TO_LEAVE_OUT, MOST_SIGMAS, PARAMETERS, Process
+from codesign.predictors.reference import Reference
 from codesign.predictors.stacking import Inputs, calibrated, process_of, stacked, weights_of
-from codesign.processors import on_processor
 
 LEAST_MEASUREMENTS = 5
-_VERSION = 6
+_VERSION = 7
 #: Units of measurements: latency or energy.
 UNITS = ("ms", "mJ")
 #: Inputs may lie outside the training range by this part of it.
@@ -84,7 +83,8 @@ class Prediction:
 class Predictor:
     """Learns from measured networks, see the module; ``unit`` is that of the measurements ("ms" or "mJ").
 
-    ``reference`` is a processor's name or datasheet, or the file of a predictor for another device (.npz).
+    ``reference`` is a processor's name or datasheet, or the file of a predictor for another device (.npz). It is kept
+    with the predictor, which does not change when that file does.
     """
 
     #: Positions of the measurements that were not learnt from.
@@ -96,8 +96,12 @@ class Predictor:
         if unit not in UNITS:
             raise ValueError(f"unit must be one of {', '.join(UNITS)} (got {unit!r})")
         self.unit = unit
-        self.reference = None if reference is None else str(reference)
-        self._refer = None if self.reference is None else _estimator(self.reference, unit)
+        self._reference = None if reference is None else Reference.open(reference, unit, type(self))
+
+    @property
+    def reference(self) -> str | None:
+        """The name of the reference, if there is one."""
+        return None if self._reference is None else self._reference.name
 
     @property
     def measurements(self) -> int:
@@ -110,7 +114,7 @@ class Predictor:
         Raises ValueError for fewer than five measurements, for values that are no positive numbers, and for
         measurements that are all the same.
         """
-        references = None if self._refer is None else [self._refer(network) for network in networks]
+        references = None if self._reference is None else [self._reference.estimate(network) for network in networks]
         return self.fit_counts([operator_counts(network) for network in networks], measured, references)
 
     def fit_counts(
@@ -240,7 +244,7 @@ class Predictor:
         :class:`~codesign.predictors.UnknownOperatorError` for operators that none of them has, unless told to
         ``extrapolate``; the prediction is then marked.
         """
-        references = None if self._refer is None else [self._refer(network)]
+        references = None if self._reference is None else [self._reference.estimate(network)]
         return self.predict_counts([operator_counts(network)], extrapolate, references)[0]
 
     def predict_counts(
@@ -282,7 +286,7 @@ class Predictor:
             )
         return None
 
-    def save(self, path: Path | BinaryIO) -> None:
+    def save(self, path: str | Path | BinaryIO) -> None:
         """Write the predictor as an .npz file of plain arrays."""
         used = {member.form.view: self._vocabularies[member.form.view] for member in self._members}
         about = {
@@ -295,6 +299,8 @@ class Predictor:
         arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "y": self._measured, "noise": self._noise}
         arrays["weights"] = np.array([member.weight for member in self._members])
         arrays["factor"] = np.array(self._factor)
+        if self._reference is not None:
+            arrays["reference"] = np.frombuffer(self._reference.content, np.uint8)
         for view, vocabulary in used.items():
             arrays |= {f"shapes {view}": vocabulary.shapes, f"totals {view}": vocabulary.totals}
         for i, member in enumerate(self._members):
@@ -302,14 +308,18 @@ class Predictor:
         np.savez_compressed(path, **arrays)
 
     @classmethod
-    def load(cls, path: Path) -> Predictor:
-        """Read a predictor; raises ValueError for a file that is none."""
+    def load(cls, path: str | Path | BinaryIO, name: str | None = None) -> Predictor:
+        """Read a predictor; raises ValueError for a file that is none, with its path or ``name``."""
+        name = name or str(path)
         try:
             data = read_arrays(path)
             about: dict[str, Any] = json.loads(str(data["about"]))
             if about["version"] != _VERSION:
                 raise ValueError(f"version must be {_VERSION} (got {about['version']!r})")
-            found = cls(about["unit"], about["reference"])
+            found = cls(about["unit"])
+            if about["reference"] is not None:
+                content = data["reference"].astype(np.uint8).tobytes()
+                found._reference = Reference.of(str(about["reference"]), content, found.unit, cls)
             forms = [Form(view, what, referred) for view, what, referred in about["forms"]]
             for form in forms:
                 if form.view not in VIEWS or form.what not in _WHAT or not isinstance(form.referred, bool):
@@ -347,9 +357,9 @@ class Predictor:
                 process = process_of(_inputs_of(x, form, vocabulary), y, found._noise, theta)
                 found._members.append(_Member(form, float(weight), x, process))
         except RecursionError:
-            raise ValueError(f"{path}: is no predictor: nested too deep, or its own reference") from None
+            raise ValueError(f"{name}: is no predictor: nested too deep") from None
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path}: is no predictor: {error}") from None
+            raise ValueError(f"{name}: is no predictor: {error}") from None
         return found
 
 
@@ -391,24 +401,3 @@ def _impossible(counts: Sequence[_Counts], values: NDArray[np.float64]) -> NDArr
     wild = off > max(math.log(_MOST_FACTOR), _MOST_DEVIATIONS * float(np.median(off)))
     enough = len(values) - np.count_nonzero(wild) >= max(LEAST_MEASUREMENTS, 0.75 * len(values))
     return wild & enough
-
-
-def _estimator(reference: str, unit: str) -> Callable[[Network], float]:
-    """What a reference says of a network, in milliseconds or millijoules."""
-    if reference.endswith(".npz"):
-        other = Predictor.load(Path(reference))
-        if other.unit != unit:
-            raise ValueError(f"{reference}: must predict {unit}, like the measurements (got {other.unit})")
-        return lambda network: other.predict(network, extrapolate=True).mean
-    hardware = catalog.load(reference)
-    if not isinstance(hardware, Processor):
-        raise ValueError(f"{reference}: a reference must be a processor or the .npz file of a predictor")
-
-    def estimate(network: Network) -> float:
-        cost = on_processor(network, hardware)
-        found = cost.latency_s if unit == "ms" else cost.energy_pj
-        if found is None:
-            raise ValueError(f"{reference} cannot run {network.name}: {cost.problems[0]}")
-        return found * (1e3 if unit == "ms" else 1e-9)
-
-    return estimate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from accelerators import catalog
 from accelerators.documents import DocumentError
 from accelerators.operators import Operator, conv2d
 from codesign.evaluation import evaluate
@@ -251,10 +253,31 @@ def test_a_reference_helps_where_measurements_are_few(tmp_path: Path) -> None:
     predictor.save(tmp_path / "p.npz")
     again = Predictor.load(tmp_path / "p.npz")
     assert again.reference == "galaxy_s7"
+    assert Predictor.load(str(tmp_path / "p.npz")).reference == "galaxy_s7"
     assert again.predict(NETWORKS[9], extrapolate=True).mean == pytest.approx(measured[9], rel=0.1)
     # Another device's predictor serves as well.
     other = Predictor("ms", str(tmp_path / "p.npz")).fit(NETWORKS[few], (2 * measured[few]).tolist())
-    assert other.predict(NETWORKS[9], extrapolate=True).mean == pytest.approx(2 * measured[9], rel=0.1)
+    expected = other.predict(NETWORKS[9], extrapolate=True).mean
+    assert expected == pytest.approx(2 * measured[9], rel=0.1)
+    # What it started from is part of it, whatever becomes of the file.
+    other.save(tmp_path / "q.npz")
+    (tmp_path / "p.npz").unlink()
+    found = Predictor.load(tmp_path / "q.npz")
+    assert (found.reference, found.predict(NETWORKS[9], extrapolate=True).mean) == ("p.npz", expected)
+
+
+def test_a_datasheet_as_reference_is_kept(tmp_path: Path) -> None:
+    sheet = catalog.document("galaxy_s7").data
+    path = tmp_path / "mine.yaml"
+    path.write_text(json.dumps(sheet))
+    predictor = Predictor("ms", path).fit(NETWORKS[:9], times("written", 0.1)[:9].tolist())
+    expected = predictor.predict(NETWORKS[9], extrapolate=True)
+    predictor.save(str(tmp_path / "p.npz"))
+    path.write_text(json.dumps({**sheet, "clock": "1 GHz"}))
+    assert Predictor.load(str(tmp_path / "p.npz")).predict(NETWORKS[9], extrapolate=True) == expected
+    path.unlink()
+    again = Predictor.load(tmp_path / "p.npz")
+    assert (again.reference, again.predict(NETWORKS[9], extrapolate=True)) == ("mine.yaml", expected)
 
 
 def test_bad_references(tmp_path: Path) -> None:

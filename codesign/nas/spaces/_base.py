@@ -273,19 +273,24 @@ class Space(ABC):
                 found.setdefault(group, []).append(value)
         return found
 
+    def _decoded(self, written: Any) -> Any:
+        """What JSON text says; what is no text as it is."""
+        if not isinstance(written, str):
+            return written
+        try:
+            return json.loads(written)
+        except ValueError as error:
+            raise NetworkError(f"{self.name}: must be JSON ({error})") from None
+        except RecursionError:
+            raise NetworkError(f"{self.name}: must be JSON (nested too deep)") from None
+
     def parse(self, written: Any) -> Code:
         """The code of what :meth:`write` gives, or of its JSON.
 
         Raises NetworkError, naming the value, for anything that is no network of the space. What stands where a gene
         does not matter is ignored.
         """
-        if isinstance(written, str):
-            try:
-                written = json.loads(written)
-            except ValueError as error:
-                raise NetworkError(f"{self.name}: must be JSON ({error})") from None
-            except RecursionError:
-                raise NetworkError(f"{self.name}: must be JSON (nested too deep)") from None
+        written = self._decoded(written)
         if not isinstance(written, Mapping):
             raise NetworkError(f"{self.name}: a network must be a mapping (got {written!r})")
         lengths: dict[str, int | None] = {}

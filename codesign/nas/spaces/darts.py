@@ -74,6 +74,7 @@ class Darts(Space):
 
     def parse(self, written: Any) -> Code:
         """The code of a genotype, whose two edges of a node may come in any order."""
+        written = self._decoded(written)
         if not isinstance(written, Mapping) or set(written) != set(CELLS):
             raise NetworkError(f"{_NAME}: a genotype must be a mapping with normal and reduce (got {written!r})")
         values: dict[str, Any] = {}

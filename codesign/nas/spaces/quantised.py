@@ -21,7 +21,6 @@ The written form is ``{"network": .., "weight_bits": [..], "activation_bits": [.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -246,11 +245,7 @@ class Quantised(Space):
 
     def parse(self, written: Any) -> Code:
         """The code of what :meth:`write` gives, or of its JSON; raises NetworkError for anything else."""
-        if isinstance(written, str):
-            try:
-                written = json.loads(written)
-            except (ValueError, RecursionError):
-                raise NetworkError(f"{self.name}: must be JSON (got {written[:100]!r})") from None
+        written = self._decoded(written)
         if not isinstance(written, Mapping) or set(written) != {"network", *_KEYS}:
             got = sorted(map(str, written)) if isinstance(written, Mapping) else written
             raise NetworkError(f"{self.name}: must be a mapping with network, {', '.join(_KEYS)} (got {got!r})")
