@@ -1,7 +1,8 @@
 """Predictors that learn from a few measurements, against the rest of what was measured.
 
 Every predictor is learnt three times, from other random networks. Beside its figures stands the ceiling that the data
-have: the better of two models (boosted trees, ridge regression) that learn from four fifths of the networks looked at.
+have: the best of two models (boosted trees, ridge regression) that learn operators' counts from four fifths of the
+networks looked at, or the networks' choices from four fifths of all that were measured.
 The last column says what the predictor looked at most, and its part (see :mod:`codesign.predictors`).
 
 For HAT the perceptron of its authors learns from eight tenths of the networks; predictors with a few are scored on the
@@ -53,6 +54,8 @@ class _Job(NamedTuple):
     features: NDArray[np.float64] | None
     output_scale: float | None
     values: NDArray[np.float64]
+    #: Choices of all networks that were measured, and their values.
+    choices: tuple[NDArray[np.uint8], NDArray[np.float64]] | None
     samples: int
 
 
@@ -118,7 +121,10 @@ def learned(
             references = np.array([said[i][column][each.energy] for i in at])
         features = None if each.features is None else each.features[chosen]
         scale = next((scale for kind, scale in _HAT_OUTPUTS.items() if kind in each.key), None)
-        jobs.append(_Job([counts[i] for i in at], references, features, scale, each.values[chosen], samples))
+        genes = space_of(path, space).genes
+        choices = None if genes is None else (genes[each.rows], each.values)
+        values = each.values[chosen]
+        jobs.append(_Job([counts[i] for i in at], references, features, scale, values, choices, samples))
     found: list[_Scores] = []
     with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
         try:
@@ -252,9 +258,6 @@ def _counted(arguments: tuple[Path, str, list[tuple[str, int]], list[int]]) -> t
 
 
 def _scores(job: _Job) -> _Scores:
-    from sklearn.ensemble import HistGradientBoostingRegressor
-    from sklearn.linear_model import RidgeCV
-
     counts, values = job.counts, job.values
     random = np.random.default_rng(job.samples)
     order = random.permutation(len(values))
@@ -285,11 +288,23 @@ def _scores(job: _Job) -> _Scores:
         points = np.column_stack([means, [p.std for p in predicted], values[test]])
     vocabularies = [Vocabulary.of(counts, view) for view in VIEWS]
     matrix = np.hstack([np.array([each.histogram(c) for c in counts]) for each in vocabularies])
+    ceiling = _ceiling(matrix, values, order)
+    if job.choices is not None:
+        count = len(job.choices[1])
+        whole = [_ceiling(*job.choices, random.permutation(count)) for _ in range(_REPEATS)]
+        ceiling = max(ceiling, float(np.median(whole)))
+    return _Scores(ranks, errors, ceiling, form, ratios, points)
+
+
+def _ceiling(matrix: NDArray[Any], values: NDArray[np.float64], order: NDArray[np.int64]) -> float:
+    """Rank correlation of the better model that learns from the first four fifths of an order, on the rest."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.linear_model import RidgeCV
+
     train, test = order[: len(order) * 4 // 5], order[len(order) * 4 // 5 :]
     models = (HistGradientBoostingRegressor(random_state=0), RidgeCV(np.geomspace(1e-3, 1e3, 7)))
     fitted = [model.fit(matrix[train], values[train]).predict(matrix[test]) for model in models]
-    ceiling = max(float(spearmanr(predicted, values[test])[0]) for predicted in fitted)
-    return _Scores(ranks, errors, ceiling, form, ratios, points)
+    return max(float(spearmanr(predicted, values[test])[0]) for predicted in fitted)
 
 
 def _at(references: NDArray[np.float64] | None, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:

@@ -86,12 +86,14 @@ class Space:
     """Networks by row of a file, for a batch size; ``count`` rows.
 
     What was measured of a row is a sum over networks, so many runs of each (an encoder, and a decoder step by step).
+    ``genes`` (count, f) have a one for every choice that a network made, if that is how the space is written.
     """
 
     count: int
     parts: Callable[[int, int], list[tuple[Network, int]]]
     #: Rows on which keys that begin so were really measured.
     measured_rows: Mapping[str, NDArray[np.int64]]
+    genes: NDArray[np.uint8] | None = None
 
 
 def read(path: Path, space: str, only: str | None) -> tuple[Space, list[Measurement]]:
@@ -192,12 +194,23 @@ def _nb201(path: Path, data: Mapping[str, Any]) -> Space:
         len(codes),
         lambda row, batch: [(nas_bench_201.network(codes[row].tolist(), batch=batch, classes=100), 1)],
         {"hw360_": np.sort(representatives)},
+        _one_hot(codes),
     )
+
+
+def _one_hot(codes: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """(n, f) a column for every option of every gene, (n, genes), that occurs."""
+    columns = [codes[:, [gene]] == np.unique(codes[:, gene]) for gene in range(codes.shape[1])]
+    return np.hstack(columns).astype(np.uint8)
 
 
 def _fbnet(path: Path, data: Mapping[str, Any]) -> Space:
     codes = _codes(path, data, "arch", 22, range(len(fbnet.BLOCKS)))
-    return Space(len(codes), lambda row, batch: [(fbnet.network(codes[row].tolist(), batch=batch), 1)], {})
+
+    def parts(row: int, batch: int) -> list[tuple[Network, int]]:
+        return [(fbnet.network(codes[row].tolist(), batch=batch), 1)]
+
+    return Space(len(codes), parts, {}, _one_hot(codes))
 
 
 def _ofa(path: Path, data: Mapping[str, Any]) -> Space:
@@ -213,7 +226,11 @@ def _ofa(path: Path, data: Mapping[str, Any]) -> Space:
         genes = (kernels[row].tolist(), expansions[row].tolist(), depths[row].tolist())
         return [(ofa_mobilenet_v3.network(*genes, batch=batch, resolution=int(sizes[row]), width=1.2), 1)]
 
-    return Space(len(kernels), parts, {})
+    # What a depth leaves out is one more option.
+    depth = np.repeat(depths, kernels.shape[1] // depths.shape[1], axis=1)
+    there = np.arange(kernels.shape[1]) % (kernels.shape[1] // depths.shape[1]) < depth
+    genes = [np.where(there, kernels, 0), np.where(there, expansions, 0), sizes[:, None]]
+    return Space(len(kernels), parts, {}, _one_hot(np.hstack(genes)))
 
 
 def _read_hat(path: Path, data: Mapping[str, Any], only: str | None) -> tuple[Space, list[Measurement]]:
