@@ -18,6 +18,7 @@ from codesign.nas.accuracy.table import NasBench201Table, Oracle, nas_bench_201_
 from codesign.nas.search import search
 from codesign.nas.spaces import Codes, NasBench201
 from codesign.nas.strategies import STRATEGIES, Surrogate
+from codesign.networks import NetworkError
 
 CELLS = 15_625
 #: Accuracies in per cent from which a point counts in the hypervolume.
@@ -51,10 +52,32 @@ def read_costs(path: Path) -> list[CostColumn]:
     for key, values in data.items():
         match = _SUFFIX.fullmatch(key)
         if match and not any(task in key for task in _OTHER_TASKS):
-            measured.setdefault(match["device"], {})[match["what"]] = _checked(path, key, values)
+            of_device = measured.setdefault(match["device"], {})
+            if match["what"] in of_device:
+                raise BadInputError(f"{path}: {key}: {match['device']} has {match['what']} already")
+            of_device[match["what"]] = _checked(path, key, values)
     if not measured:
         raise BadInputError(f"{path}: no latency or energy of NAS-Bench-201 (keys: {', '.join(data) or 'none'})")
-    return [_column(device, found) for device, found in measured.items()]
+    order = _order(path, data)
+    return [
+        _column(device, {what: values[order] for what, values in found.items()}) for device, found in measured.items()
+    ]
+
+
+def _order(path: Path, data: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """(15625,) where in a file the cells are: in the order of their numbers, unless ``arch`` says otherwise."""
+    if "arch" not in data:
+        return np.arange(CELLS)
+    codes = data["arch"]
+    try:
+        if codes.dtype.kind not in "iu":
+            raise NetworkError(f"must be integers (got {codes.dtype})")
+        order = np.argsort(NasBench201().index(NasBench201().check_all(codes)))
+    except NetworkError as error:
+        raise BadInputError(f"{path}: arch: {error}") from None
+    if len(codes) != CELLS or len(np.unique(codes, axis=0)) != CELLS:
+        raise BadInputError(f"{path}: arch: must be all {CELLS} cells, each once (got {len(codes)})")
+    return order
 
 
 def _checked(path: Path, key: str, values: Any) -> NDArray[np.float64]:

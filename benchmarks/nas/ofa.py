@@ -25,11 +25,12 @@ from scipy.stats import kendalltau
 from accelerators.documents import DocumentError
 from accelerators.processors.lookup import LatencyTable, MissingKeysError, read
 from benchmarks._common import BadInputError, fields, read_json, report
+from codesign.files import decimal
 from codesign.nas.accuracy import OfaMobileNetV3Predictor, OfaResNet50Predictor
 from codesign.nas.lookup_keys import block_keys
 from codesign.nas.spaces import Codes, OfaMobileNetV3
 from codesign.nas.spaces.ofa_mobilenet_v3 import DEPTHS, EXPANSIONS, KERNELS, SLOTS, UNITS
-from codesign.nas.strategies import OfaEvolution
+from codesign.nas.strategies import NoneAdmittedError, OfaEvolution
 from codesign.networks import NetworkError
 from codesign.predictors import OutOfRangeError
 
@@ -64,7 +65,7 @@ def _outputs(path: Path, reference: dict[str, Any]) -> Iterator[tuple[str, float
 def _written(group: str, key: str) -> dict[str, Any] | None:
     """The network that a name such as ``max_224`` stands for."""
     name, _, size = key.rpartition("_")
-    if not size.isdecimal():
+    if not size.isdecimal() or len(size) > 4:
         return None
     if group == "mbv3" and name in _NAMED:
         kernel, expansion, depth = _NAMED[name]
@@ -103,6 +104,8 @@ def _published(path: Path) -> tuple[list[tuple[str, float, float]], list[tuple[s
         if isinstance(entry.get("top1"), bool) or not isinstance(entry.get("top1"), int | float):
             left_out.append((entry["name"], "has no top-1 accuracy"))
             continue
+        if not 0 <= entry["top1"] <= 100:
+            raise BadInputError(f"{where}: top1 must be from 0 to 100 (got {entry['top1']:g})")
         predictor = predictors[1.2 if entry["net"].get("stem") == 24 else 1.0]
         try:
             code = predictor.space.parse_published(entry)
@@ -209,7 +212,7 @@ def _ranked(path: Path, rows: list[tuple[str, ...]], failures: list[str]) -> flo
     # Published accuracies have one decimal: taus of ties as usual (tau-b).
     tau = float(kendalltau([t for _, t, _ in published], [p for _, _, p in published]).statistic)
     rows.append((f"Kendall's tau of {len(published)} networks", "", f"{tau:.3f}", ""))
-    if tau < _LEAST_TAU:
+    if not tau >= _LEAST_TAU:
         failures.append(f"Kendall's tau {tau:.3f} (target {_LEAST_TAU})")
     return tau
 
@@ -228,17 +231,20 @@ def _limits(
     space = OfaMobileNetV3(width=1.2, sizes=sizes)
     predictor, latency = OfaMobileNetV3Predictor(space), _Latency(options.table, space, tables)
     words = []
-    for limit, entry in reference.get("evolution_note10", {}).items():
+    limits = fields(f"{options.reference}: evolution_note10", reference.get("evolution_note10", {}), {})
+    for limit, entry in limits.items():
         where = f"{options.reference}: evolution_note10: {limit}"
         fields(where, entry, {"best_after_100_iters": list})
         expected: Sequence[float] = entry["best_after_100_iters"]
-        if not expected or not all(isinstance(value, int | float) for value in expected):
+        if not expected or not all(isinstance(value, int | float) and value is not True for value in expected):
             raise BadInputError(f"{where}: best_after_100_iters must be numbers")
+        bound = decimal(limit)
+        if not 0 < bound < np.inf:
+            raise BadInputError(f"{where}: must be a limit in ms")
         try:
-            bound = float(limit)
-        except ValueError:
-            raise BadInputError(f"{where}: must be a limit in ms") from None
-        found = [_searched(bound, latency, predictor, seed) for seed in range(_SEEDS)]
+            found = [_searched(bound, latency, predictor, seed) for seed in range(_SEEDS)]
+        except NoneAdmittedError:
+            raise BadInputError(f"{where}: no network is so fast") from None
         best, at = max(found)
         # Published to four digits.
         target = int(1e4 * max(expected)) / 1e4

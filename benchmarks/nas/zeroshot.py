@@ -36,6 +36,8 @@ from codesign.networks.torch_module import NetworkModule, initialise, to_torch, 
 _DATA = Path(__file__).parent / "data"
 _MOST_RELATIVE, _MOST_ERRORS, _MOST_BELOW = 1e-4, 4.0, 0.03
 _BATCH, _GRADSIGN_BATCH, _REPEATS = 16, 8, 32
+#: Labels of the batch that is given; values of an image at most.
+_LABELS, _MOST_VALUES = 10, 10**6
 #: Figures of the file that are held against others' values; those of single cells vary with the drawn weights.
 _RANKED = ("gradsign", "synflow", "naswot", "zen")
 _COLUMNS = {"naswot": "naswot_every"}
@@ -52,7 +54,7 @@ class _Way:
 
 def _ways(name: str, given: bool) -> dict[str, _Way]:
     """By figure; ``given`` for weights that are not drawn."""
-    zen = re.fullmatch(r"zen_eps(\d.*)", name)
+    zen = re.fullmatch(r"zen_eps(\d{1,9}(?:\.\d{1,9})?(?:e-?\d{1,2})?)", name)
     if zen:
         eps = float(zen[1])
         return {
@@ -122,10 +124,11 @@ def _networks(path: Path, data: dict[str, Any], seeds: int) -> int:
 
 
 def _image(path: Path, text: Any) -> tuple[int, int, int]:
-    match = re.fullmatch(r"randn (\d+)x(\d+)x(\d+)", text) if isinstance(text, str) else None
-    if match is None:
-        raise BadInputError(f"{path}: inputs must be 'randn CxHxW' (got {text!r})")
-    return int(match[1]), int(match[2]), int(match[3])
+    match = re.fullmatch(r"randn (\d{1,5})x(\d{1,5})x(\d{1,5})", text) if isinstance(text, str) else None
+    shape = (int(match[1]), int(match[2]), int(match[3])) if match else (0, 0, 0)
+    if not 0 < math.prod(shape) <= _MOST_VALUES:
+        raise BadInputError(f"{path}: inputs must be 'randn CxHxW' of 1 to {_MOST_VALUES:,} values (got {text!r})")
+    return shape
 
 
 def _compare(
@@ -170,7 +173,10 @@ def _deterministic(where: str, block: Any, network: Network) -> Iterator[tuple[s
             if layer.bias is not None:
                 layer.bias.zero_()
     shape = (_BATCH, *network.inputs[0].shape)
-    data = Data((normal(shape),), (normal(shape),), torch.arange(_BATCH) % 10, torch.Generator().manual_seed(0))
+    classes = list(weighted_layers(module))[-1].weight.shape[0]
+    if classes < _LABELS:
+        raise BadInputError(f"{where}: the network must have at least {_LABELS} classes (got {classes})")
+    data = Data((normal(shape),), (normal(shape),), torch.arange(_BATCH) % _LABELS, torch.Generator().manual_seed(0))
     for figure, wanted in block.items():
         if figure == "recipe" or wanted is None:
             continue

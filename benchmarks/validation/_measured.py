@@ -136,6 +136,8 @@ def _measurements(path: Path, data: Mapping[str, Any], space: Space, only: str |
         match = _SUFFIX.fullmatch(key)
         if match is None or (only is not None and key != only):
             continue
+        if not key.isprintable():
+            raise BadInputError(f"{path}: keys must be printable (got {key!a})")
         if array.ndim != 1 or array.dtype.kind not in "fiu":
             raise BadInputError(f"{path}: {key}: must be a list of numbers (got shape {array.shape} of {array.dtype})")
         if len(array) != space.count:
@@ -143,12 +145,15 @@ def _measurements(path: Path, data: Mapping[str, Any], space: Space, only: str |
         values = measurable(path, key, array)
         prefix = next((source for source in _SOURCES if key.startswith(source)), "")
         rows = space.measured_rows.get(prefix, np.arange(space.count))
+        if space.genes is not None:
+            # What is learnt from must not be asked for again.
+            rows = rows[np.sort(np.unique(space.genes[rows], axis=0, return_index=True)[1])]
         if len(rows) < LEAST_NETWORKS:
             raise BadInputError(f"{path}: {key}: must have at least {LEAST_NETWORKS} networks (got {len(rows)})")
         name = match["device"].removeprefix(prefix)
         alias, hardware = _device(name)
         rest = name.removeprefix(alias).removeprefix("_")
-        batch = int(rest) if rest.isdecimal() and 0 < int(rest) <= _LARGEST_BATCH else 1
+        batch = int(rest) if rest.isdecimal() and len(rest) < 6 and 0 < int(rest) <= _LARGEST_BATCH else 1
         # The closed forms of simulators are no measurements.
         computed = bool(match["computed"]) or (not prefix and alias == "eyeriss" and bool(rest))
         energy = match["what"] == "energy_mj"
@@ -221,14 +226,19 @@ def _ofa(path: Path, data: Mapping[str, Any]) -> Space:
     for key, array in (("e", expansions), ("d", depths), ("r", sizes)):
         if len(array) != len(kernels):
             raise BadInputError(f"{path}: {key}: must have {len(kernels)} networks, as ks has (got {len(array)})")
+    slots = kernels.shape[1] // depths.shape[1]
+    there = np.arange(kernels.shape[1]) % slots < np.repeat(depths, slots, axis=1)
+    for key, array in (("ks", kernels), ("e", expansions)):
+        missing = np.argwhere(there & (array == 0))
+        if len(missing):
+            row, slot = missing[0]
+            raise BadInputError(f"{path}: {key}[{row}][{slot}]: must not be 0, as d has a block there")
 
     def parts(row: int, batch: int) -> list[tuple[Network, int]]:
         genes = (kernels[row].tolist(), expansions[row].tolist(), depths[row].tolist())
         return [(ofa_mobilenet_v3.network(*genes, batch=batch, resolution=int(sizes[row]), width=1.2), 1)]
 
     # What a depth leaves out is one more option.
-    depth = np.repeat(depths, kernels.shape[1] // depths.shape[1], axis=1)
-    there = np.arange(kernels.shape[1]) % (kernels.shape[1] // depths.shape[1]) < depth
     genes = [np.where(there, kernels, 0), np.where(there, expansions, 0), sizes[:, None]]
     return Space(len(kernels), parts, {}, _one_hot(np.hstack(genes)))
 
@@ -237,6 +247,9 @@ def _read_hat(path: Path, data: Mapping[str, Any], only: str | None) -> tuple[Sp
     """Every array has networks of its own: ten features, then latencies of encoder and decoder."""
     columns = [str(column) for column in np.atleast_1d(data.get("columns", []))]
     wanted = (*hat.FEATURES, *_HAT_LATENCIES)
+    twice = next((name for i, name in enumerate(columns) if name in columns[:i]), None)
+    if twice is not None:
+        raise BadInputError(f"{path}: columns must differ (got {twice!r} twice)")
     if set(wanted) - set(columns):
         raise BadInputError(f"{path}: columns must name {', '.join(wanted)} (got {', '.join(columns) or 'none'})")
     places = [columns.index(name) for name in wanted]
@@ -263,7 +276,7 @@ def _read_hat(path: Path, data: Mapping[str, Any], only: str | None) -> tuple[Sp
             except NetworkError as error:
                 raise BadInputError(f"{path}: {key}[{row}]: {error}") from None
             networks.append((genes, hat.TASKS[task]))
-        values = table[:, len(hat.FEATURES) :].sum(axis=1)
+        values = measurable(path, key, table[:, len(hat.FEATURES) :].sum(axis=1))
         hardware = _HAT_DEVICES[device] if device in _HAT_DEVICES else _device(device)[1]
         features = table[:, : len(hat.FEATURES)]
         found.append(Measurement(key, hardware, 1, False, rows, values, False, features))

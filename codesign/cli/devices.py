@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from pathlib import Path
@@ -32,6 +31,8 @@ _THIS = "this-cpu"
 _UNSURE = 0.2
 #: Measurements below which nothing is known about how good a predictor is.
 _FEW = 15
+#: Lines of a file that are told to be wrong.
+_MOST_PROBLEMS = 20
 #: Columns of a file of measurements, by unit.
 _MEASURED = {"latency_ms": "ms", "energy_mj": "mJ"}
 
@@ -147,35 +148,35 @@ def _measured(
     path: Path, batch: int | None, options: list[str] | None
 ) -> tuple[str, list[Network], list[float], list[int]]:
     """The unit, the networks, what was measured and its lines; raises RefusedError with the line."""
+    from codesign.files import decimal, read_csv
     from codesign.networks import NetworkError
 
     try:
-        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise RefusedError(f"{path}: cannot be read as a .csv file: {error}") from None
-    header = [cell.strip() for cell in rows[0]] if rows else []
+        header, rows = read_csv(path)
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
     units = [column for column in header if column in _MEASURED]
     if "network" not in header or len(units) != 1:
         raise RefusedError(
             f"{path}:1: columns must be network and one of {', '.join(_MEASURED)} (got {', '.join(header) or 'none'})"
         )
-    networks, values, lines = [], [], []
-    for line, row in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in row):
+    networks, values, lines, problems = [], [], [], []
+    for line, row in rows:
+        text, name = row[units[0]], row["network"].strip()
+        value = decimal(text)
+        if not 0 < value < math.inf:
+            problems.append(f"{path}:{line}: {units[0]} must be a number > 0 (got {text!r})")
             continue
-        if len(row) != len(header):
-            raise RefusedError(f"{path}:{line}: must have {len(header)} values (got {len(row)})")
-        text = row[header.index(units[0])]
-        try:
-            values.append(float(text))
-        except ValueError:
-            raise RefusedError(f"{path}:{line}: {units[0]} must be a number (got {text!r})") from None
-        lines.append(line)
-        name = row[header.index("network")].strip()
         # Files are named relative to this one.
         file = path.parent / name
         try:
             networks.append(network_of(str(file) if file.suffix == ".onnx" else name, batch, options, None, False))
         except NetworkError as error:
-            raise RefusedError(f"{path}:{line}: {error}") from None
+            problems.append(f"{path}:{line}: {error}")
+            continue
+        values.append(value)
+        lines.append(line)
+    if problems:
+        more = len(problems) - _MOST_PROBLEMS
+        raise RefusedError("\n".join([*problems[:_MOST_PROBLEMS], *([f"and {more} more lines"] if more > 0 else [])]))
     return _MEASURED[units[0]], networks, values, lines

@@ -40,6 +40,9 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 #: Constants of AlexNet's normalisation (Krizhevsky et al. 2012, section 3.3, as in Caffe's definition).
 _LRN = {"alpha": 1e-4, "beta": 0.75, "k": 1.0}
 
+#: Of a module: more do not fit into the memory of most machines.
+_MOST_PARAMETERS = 2**31
+
 
 class _Convolution(nn.Module):
     """Convolution, with its own zeros where the two sides differ, and the normalisation that follows."""
@@ -329,10 +332,14 @@ def to_torch(
     network without residual links and squeeze-excite, on which Zen-NAS computes its score.
 
     Raises NetworkError, naming the layer, where the network does not say what it computes: networks from ONNX files,
-    poolings without a kind, layers added to the graph by hand.
+    poolings without a kind, layers added to the graph by hand; and for more than 2^31 parameters.
     """
     if not len(network):
         raise NetworkError(f"{network.name}: has no layers")
+    if network.parameters > _MOST_PARAMETERS:
+        raise NetworkError(
+            f"{network.name}: must have at most {_MOST_PARAMETERS:,} parameters (got {network.parameters:,})"
+        )
     with torch.random.fork_rng(devices=[]):
         module = NetworkModule(network, batch_norm_eps, shortcuts)
     generator = torch.Generator()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks._common import BadInputError
+from benchmarks._common import BadInputError, read_json
 from benchmarks.nas import _nb201, nb201, ofa
-from codesign.nas.spaces import staged
+from codesign.nas.spaces import nas_bench_201, staged
 from codesign.search import pareto
 
 CELLS = np.arange(_nb201.CELLS)
@@ -87,6 +88,21 @@ def test_files_that_cannot_be_used(tmp_path: Path, columns: dict[str, np.ndarray
         _nb201.read_costs(_file(tmp_path / "bad.npz", **columns))
 
 
+def test_cells_may_come_in_another_order(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random(_nb201.CELLS) + 1
+    order = np.random.default_rng(1).permutation(_nb201.CELLS)
+    arch = nas_bench_201.cells()[order]
+    (found,) = _nb201.read_costs(_file(tmp_path / "a.npz", arch=arch, mine_lat_ms=values[order]))
+    assert (found.values == values).all()
+    with pytest.raises(BadInputError, match="arch: must be all 15625 cells, each once"):
+        _nb201.read_costs(_file(tmp_path / "a.npz", arch=arch[np.maximum(order, 1)], mine_lat_ms=values))
+    with pytest.raises(BadInputError, match=r"arch: .* must be from 0 to 4 \(got 5\)"):
+        _nb201.read_costs(_file(tmp_path / "a.npz", arch=np.full((_nb201.CELLS, 6), 5), mine_lat_ms=values))
+    twice = {"mine_energy_mj": values, "mine_energy_mj_reconstructed": 2 * values}
+    with pytest.raises(BadInputError, match="mine_energy_mj_reconstructed: mine has energy_mj already"):
+        _nb201.read_costs(_file(tmp_path / "a.npz", **twice))
+
+
 @pytest.mark.slow
 def test_searches_are_run_and_judged(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--cost", "raspi4", "--seeds", "1", "--queries", "100", "--workers", "1"]
@@ -125,6 +141,39 @@ def test_the_published_predictors_and_networks(capsys: pytest.CaptureFixture[str
     with pytest.raises(BadInputError, match=r"mbv3: max_225: ofa_mobilenet_v3: r must be one of"):
         ofa.main(["--reference", str(path)])
     assert set(limits) == {"20", "25", "30", "40"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ([1], "evolution_note10: must be an object"),
+        ({"nan": {"best_after_100_iters": [0.8]}}, "evolution_note10: nan: must be a limit in ms"),
+        ({"-5": {"best_after_100_iters": [0.8]}}, "evolution_note10: -5: must be a limit in ms"),
+        ({"20": {"best_after_100_iters": [True]}}, "evolution_note10: 20: best_after_100_iters must be numbers"),
+        ({"1": {"best_after_100_iters": [0.8]}}, "evolution_note10: 1: no network is so fast"),
+    ],
+)
+def test_impossible_limits(tmp_path: Path, limits: Any, message: str) -> None:
+    path = tmp_path / "reference.json"
+    path.write_text(json.dumps({"evolution_note10": limits}))
+    with pytest.raises(BadInputError, match=message):
+        ofa.main(["--reference", str(path)])
+
+
+def test_published_accuracies_that_say_nothing(tmp_path: Path) -> None:
+    networks = read_json(ofa._DATA / "ofa_specialized_nets.json.gz")
+    path, reference = tmp_path / "networks.json", tmp_path / "reference.json"
+    reference.write_text("{}")
+    arguments = ["--reference", str(reference), "--networks", str(path)]
+    for entry in networks["ofa_specialized"]:
+        entry["top1"] = 75.0
+    path.write_text(json.dumps(networks))
+    # Equal accuracies have no order that could be met.
+    assert ofa.main(arguments) == 1
+    networks["ofa_specialized"][0]["top1"] = 750.0
+    path.write_text(json.dumps(networks))
+    with pytest.raises(BadInputError, match=r"ofa_specialized\[0\]: top1 must be from 0 to 100 \(got 750\)"):
+        ofa.main(arguments)
 
 
 def test_latencies_are_the_reference_s() -> None:

@@ -55,6 +55,12 @@ def test_keys_say_device_batch_and_what(tmp_path: Path, latencies: np.ndarray) -
         "help_gold_6240_lat_ms": ("xeon_gold_6240", 1, False, False),
         "hw360_pi5_onnx_ninapro_energy_mj": ("raspberry_pi_5_onnx", 1, True, False),
         "titan_xp_64_lat_ms": ("titan_xp", 64, False, False),
+        # Devices of the catalog need no name of their own.
+        "v100_32_lat_ms": ("v100", 32, False, False),
+        "jetson_tx2_1_lat_ms": ("jetson_tx2", 1, False, False),
+        "samsung_note10_lat_ms": ("galaxy_note10", 1, False, False),
+        "pi5_onnx_energy_mj": ("raspberry_pi_5_onnx", 1, True, False),
+        "toaster_2_lat_ms": (None, 1, False, False),
         "eyeriss_cifar10_lat_ms": ("eyeriss", 1, False, True),
         "fpga_energy_mj_reconstructed": (None, 1, True, True),
     }
@@ -183,6 +189,16 @@ def test_what_has_no_rank_is_refused(tmp_path: Path, latencies: np.ndarray) -> N
     np.savez(path, **(genes | {"r": genes["r"] * 10}), titan_rtx_1_lat_ms=times)
     with pytest.raises(BadInputError, match=r"r\[0\]: must be from 32 to 512 \(got 1600\)"):
         read(path, "ofa_mbv3", None)
+    kernels = np.where(np.arange(20) == 5, 0, genes["ks"])
+    np.savez(path, **(genes | {"ks": kernels}), titan_rtx_1_lat_ms=times)
+    with pytest.raises(BadInputError, match=r"ks\[0\]\[5\]: must not be 0, as d has a block there"):
+        read(path, "ofa_mbv3", None)
+
+
+def test_networks_that_were_measured_twice_count_once(tmp_path: Path, latencies: np.ndarray) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, arch=np.vstack([CELLS, CELLS]), raspi4_lat_ms=np.concatenate([latencies, latencies]))
+    assert read(path, "nb201", None)[1][0].rows.tolist() == list(range(len(CELLS)))
 
 
 def test_devices_that_cannot_run_a_network_are_named(tmp_path: Path, latencies: np.ndarray) -> None:

@@ -33,8 +33,9 @@ from codesign.nas.spaces import NasBench201, OfaMobileNetV3, OfaResNet50, Quanti
 from codesign.networks import Network, NetworkError
 
 ScoreName = Literal[
-    "zen", "zen_batch_variance", "gradsign", "gradsign_mean", "synflow", "synflow_log", "synflow_bn", "synflow_bn_log",
-    "naswot", "naswot_every", "snip", "plain", "grad_norm", "grasp", "fisher", "jacob_cov", "params", "flops",
+    "zen", "zen_32", "zen_batch_variance", "gradsign", "gradsign_mean", "synflow", "synflow_log", "synflow_bn",
+    "synflow_bn_log", "naswot", "naswot_every", "snip", "plain", "grad_norm", "grasp", "fisher", "jacob_cov", "params",
+    "flops",
 ]  # fmt: skip
 #: Zero-shot scores, which :mod:`codesign.nas.zero_shot` has; importing that takes torch.
 SCORES: tuple[ScoreName, ...] = get_args(ScoreName)

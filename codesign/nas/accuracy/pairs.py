@@ -10,13 +10,12 @@ with blanks between (``code``), and the ``accuracy`` in per cent; other columns 
 
 from __future__ import annotations
 
-import csv
-import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from codesign.files import decimal, read_csv
 from codesign.nas.spaces import Code, Codes, Space
 from codesign.networks import NetworkError
 
@@ -31,35 +30,33 @@ def read(file: str | Path, space: Space) -> tuple[Codes, NDArray[np.float64]]:
     codes: dict[Code, float] = {}
     first: dict[Code, int] = {}
     try:
-        with Path(file).open(newline="", encoding="utf-8-sig") as stream:
-            lines = csv.DictReader(stream, strict=True)
-            columns = lines.fieldnames or []
-            form = next((name for name in ("network", "code") if name in columns), None)
-            if form is None or "accuracy" not in columns:
-                raise NetworkError(
-                    f"{file}: must have the columns network (or code) and accuracy (got {', '.join(columns) or 'none'})"
-                )
-            for row in lines:
-                place = f"{file}:{lines.line_num}"
-                code = _code(place, form, row[form], space)
-                value = _accuracy(place, row["accuracy"])
-                if codes.setdefault(code, value) != value:
-                    raise NetworkError(
-                        f"{place}: accuracy must be {codes[code]:g}, as in line {first[code]} with the same network "
-                        f"(got {value:g})"
-                    )
-                first.setdefault(code, lines.line_num)
-    except (OSError, ValueError, csv.Error) as error:
-        if isinstance(error, NetworkError):
-            raise
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise NetworkError(f"{file}: cannot be read as a .csv file: {why}") from None
+        columns, rows = read_csv(Path(file))
+    except ValueError as error:
+        raise NetworkError(str(error)) from None
+    form = next((name for name in ("network", "code") if name in columns), None)
+    if form is None or "accuracy" not in columns:
+        raise NetworkError(
+            f"{file}: must have the columns network (or code) and accuracy (got {', '.join(columns) or 'none'})"
+        )
+    for line, row in rows:
+        place = f"{file}:{line}"
+        code = _code(place, form, row[form], space)
+        value = _accuracy(place, row["accuracy"])
+        if codes.setdefault(code, value) != value:
+            raise NetworkError(
+                f"{place}: accuracy must be {codes[code]:g}, as in line {first[code]} with the same network "
+                f"(got {value:g})"
+            )
+        first.setdefault(code, line)
     if not codes:
         raise NetworkError(f"{file}: must have at least one network (got none)")
+    most = max(codes.values())
+    if most <= 1:
+        raise NetworkError(f"{file}: accuracies must be in per cent (got none above {most:g})")
     return np.array(list(codes), np.int64), np.array(list(codes.values()))
 
 
-def _code(place: str, form: str, text: str | None, space: Space) -> Code:
+def _code(place: str, form: str, text: str, space: Space) -> Code:
     try:
         if not text:
             raise NetworkError("is missing")
@@ -75,11 +72,8 @@ def _code(place: str, form: str, text: str | None, space: Space) -> Code:
         raise NetworkError(f"{place}: {form}: {error}") from None
 
 
-def _accuracy(place: str, text: str | None) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
+def _accuracy(place: str, text: str) -> float:
+    value = decimal(text)
     if not 0 <= value <= 100:
         raise NetworkError(f"{place}: accuracy must be a number from 0 to 100 per cent (got {text!r})")
     return value

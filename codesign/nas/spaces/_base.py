@@ -86,8 +86,14 @@ class Space(ABC):
         """The network of what :meth:`write` gives: values by name, lists with None where a gene does not matter."""
 
     def network(self, code: ArrayLike, *, batch: int = 1) -> Network:
-        """The network of a code; raises NetworkError for what is no code."""
-        return self._build(self._values(self.check(code)), batch)
+        """The network of a code; raises NetworkError for what is no code, and for operators too large to be counted."""
+        values = self._values(self.check(code))
+        try:
+            return self._build(values, batch)
+        except NetworkError:
+            raise
+        except ValueError as error:
+            raise NetworkError(f"{self.name}: {error}") from None
 
     def parts(self, code: Code) -> dict[str, Hashable] | None:
         """What a network consists of, in order: beginnings of layers' names, and what the layers' operators depend on.

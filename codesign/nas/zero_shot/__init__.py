@@ -49,6 +49,8 @@ class Flops:
 #: All scores by name.
 SCORES: dict[str, ZeroShotScore] = {
     "zen": Zen(),
+    # One draw of weights, many of inputs: another scale than the mean over repeats.
+    "zen_32": Zen(repeats=32),
     "zen_batch_variance": Zen(batch_variance=True),
     "gradsign": GradSign(),
     "gradsign_mean": GradSign(mean=True),

@@ -110,7 +110,7 @@ CELL = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
         ([["network", "accuracy"]], r"mine\.csv: must have at least one network \(got none\)"),
         ([["network", "accuracy"], [CELL, 90], ["cell", 80]], r"mine\.csv:3: network: nas_bench_201: cell must have 3"),
         ([["network", "accuracy"], ["", 80]], r"mine\.csv:2: network: is missing"),
-        ([["network", "accuracy"], [CELL]], r"mine\.csv:2: accuracy must be a number .* \(got None\)"),
+        ([["network", "accuracy"], [CELL]], r"mine\.csv:2: must have 2 values \(got 1\)"),
         ([["network", "accuracy"], [CELL, "nan"]], r"mine\.csv:2: accuracy must be a number .* \(got 'nan'\)"),
         ([["network", "accuracy"], [CELL, "inf"]], r"mine\.csv:2: accuracy must be a number .* \(got 'inf'\)"),
         ([["network", "accuracy"], [CELL, 101]], r"accuracy must be a number from 0 to 100 per cent \(got '101'\)"),
