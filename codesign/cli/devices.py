@@ -110,6 +110,9 @@ def learn(
     reference: Annotated[
         str | None, typer.Option(help="start from a processor, or from another device's predictor (.npz)")
     ] = None,
+    model: Annotated[
+        str, typer.Option(help="processes (Gaussian), or HAT's perceptron, which takes some hundred measurements")
+    ] = "processes",
     batch: Batch = None,
     options: SetOption = None,
 ) -> None:
@@ -119,9 +122,12 @@ def learn(
     require_writable_file(out)
     unit, networks, values, lines = _measured(measurements, batch, options)
     from codesign.predictors import Predictor
+    from codesign.predictors.predictor import MODELS
 
+    if model not in MODELS:
+        raise RefusedError(f"--model must be one of {', '.join(MODELS)} (got {model!r})")
     try:
-        predictor = Predictor(unit, reference)
+        predictor = Predictor(unit, reference, model)
     except ValueError as error:
         raise RefusedError(f"--reference: {error}") from None
     try:

@@ -6,17 +6,18 @@ and only numpy to predict.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from codesign.files import read_arrays
-
 _LAYERS, _UNITS = 4, 400
+#: Parts of the measurements that are left out in turn.
+_PARTS = 5
 
 
 @dataclass(frozen=True)
@@ -40,28 +41,54 @@ class Mlp:
                 x = np.maximum(x, 0)
         return x[:, 0] * self.output_scale
 
-    def save(self, path: Path) -> None:
-        """Write an .npz file of plain arrays."""
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that it is, as plain arrays for a file."""
         arrays: dict[str, Any] = {"input_scale": self.input_scale, "output_scale": np.array(self.output_scale)}
         for layer, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True)):
             arrays |= {f"weights{layer}": weights, f"biases{layer}": biases}
-        np.savez_compressed(path, **arrays)
+        return arrays
 
     @classmethod
-    def load(cls, path: str | Path) -> Mlp:
-        """Read what :meth:`save` wrote; ValueError for a file that is no such thing."""
-        try:
-            data = read_arrays(path)
-            count = sum(key.startswith("weights") for key in data)
-            weights = tuple(data[f"weights{layer}"] for layer in range(count))
-            biases = tuple(data[f"biases{layer}"] for layer in range(count))
-            found = cls(weights, biases, data["input_scale"], float(data["output_scale"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: is no multilayer perceptron: {error}") from None
-        sizes = [len(found.input_scale), *(len(each) for each in found.biases)]
-        if not found.weights or [w.shape for w in found.weights] != list(pairwise(sizes)):
-            raise ValueError(f"{path}: is no multilayer perceptron: shapes of its layers do not match")
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Mlp:
+        """What :meth:`arrays` gave; raises KeyError and ValueError for what is no such thing."""
+        count = sum(key.startswith("weights") for key in arrays)
+        weights = tuple(arrays[f"weights{layer}"] for layer in range(count))
+        biases = tuple(arrays[f"biases{layer}"] for layer in range(count))
+        found = cls(weights, biases, arrays["input_scale"], float(arrays["output_scale"]))
+        if any(each.dtype.kind != "f" or not np.isfinite(each).all() for each in (*weights, *biases)):
+            raise ValueError("weights must be finite numbers")
+        if found.input_scale.ndim != 1 or not (found.input_scale > 0).all() or not 0 < found.output_scale < math.inf:
+            raise ValueError("scales must be > 0")
+        sizes = [len(found.input_scale), *(each.size for each in biases)]
+        if not weights or sizes[-1] != 1 or [w.shape for w in weights] != list(pairwise(sizes)):
+            raise ValueError("shapes of its layers do not match")
         return found
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """The perceptron as the model of a predictor: ``error`` is the standard deviation of its relative errors."""
+
+    mlp: Mlp
+    error: float
+
+    def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation (n,) for features (n, f)."""
+        mean = self.mlp.predict(x)
+        return mean, self.error * np.abs(mean)
+
+
+def fit(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Perceptron, float]:
+    """Learn from features (n, f) and measurements (n,); the other value is the median relative error.
+
+    Both errors are those of parts of the measurements by perceptrons that learnt from the rest.
+    """
+    found = np.empty(len(y))
+    for part in range(parts := min(len(y), _PARTS)):
+        left = np.arange(len(y)) % parts == part
+        found[left] = train(x[~left], y[~left]).predict(x[left])
+    errors = np.abs(found / y - 1)
+    return Perceptron(train(x, y), float(np.sqrt(np.mean(errors**2)))), float(np.median(errors))
 
 
 def train(

@@ -1,15 +1,18 @@
-"""Gaussian processes on operators' counts: latency, or energy, with its uncertainty, from 20 measurements or more.
+"""Models on operators' counts: latency, or energy, with its uncertainty, from 20 measurements or more.
 
-Time is mostly a sum over operators, so a process has a linear part, and a smooth part for what is no sum (operators
-that run side by side or find their inputs in a cache). What a device makes of dead operators is not known: there are
-two processes for each view of the networks (see :mod:`codesign.predictors.features`), on the operators, where similar
-ones are expected to take similar times, and on sums over classes, which are few. Each measurement is left out in turn
-(Sundararajan and Keerthi, Neural Computation 2001): what the others find impossible is an outlier, as phones give, and
-is not learnt from. Where the errors have heavier tails than a normal distribution, which other work on a device gives,
-measurements that are far off have more noise (weights of Student's distribution, whose degrees of freedom are learnt:
-Lange, Little and Taylor, JASA 1989). The processes are then stacked: the prediction is the mean of theirs, with the
-weights that predict left-out measurements best (Breiman, Machine Learning 1996), or with few measurements those of
-their marginal likelihoods. How far off predictions for parts of the measurements are that were not learnt from
+There are two: Gaussian processes, and the perceptron with which HAT predicts latencies
+(:mod:`codesign.predictors.mlp`), which learns from operators' sums over classes and wants many hundred measurements.
+
+Processes: time is mostly a sum over operators, so a process has a linear part, and a smooth part for what is no sum
+(operators that run side by side or find their inputs in a cache). What a device makes of dead operators is not known:
+there are two processes for each view of the networks (see :mod:`codesign.predictors.features`), on the operators, where
+similar ones are expected to take similar times, and on sums over classes, which are few. Each measurement is left out
+in turn (Sundararajan and Keerthi, Neural Computation 2001): what the others find impossible is an outlier, as phones
+give, and is not learnt from. Where the errors have heavier tails than a normal distribution, which other work on a
+device gives, measurements that are far off have more noise (weights of Student's distribution, whose degrees of freedom
+are learnt: Lange, Little and Taylor, JASA 1989). The processes are then stacked: the prediction is the mean of theirs,
+with the weights that predict left-out measurements best (Breiman, Machine Learning 1996), or with few measurements
+those of their marginal likelihoods. How far off predictions for parts of the measurements are that were not learnt from
 calibrates the uncertainty.
 
 With a *reference*, the roofline of a processor or a predictor for another device, what it says of a network is one more
@@ -34,15 +37,19 @@ from accelerators.processors.processor import CLASSES
 from accelerators.processors.roofline import operations
 from codesign.files import read_arrays
 from codesign.networks import Network
+from codesign.predictors import mlp
 from codesign.predictors.features import SHAPE, SUMS, VIEWS, UnknownOperatorError, Vocabulary, operator_counts, sums
+from codesign.predictors.mlp import Mlp, Perceptron
 from codesign.predictors.process import ENOUGH_TO_LEAVE_OUT, MOST_SIGMAS, PARAMETERS, Process
 from codesign.predictors.reference import Reference
 from codesign.predictors.stacking import Inputs, calibrated, process_of, stacked, weights_of
 
 LEAST_MEASUREMENTS = 5
-_VERSION = 7
+_VERSION = 8
 #: Units of measurements: latency or energy.
 UNITS = ("ms", "mJ")
+#: What may learn.
+MODELS = ("processes", "perceptron")
 #: Inputs may lie outside the training range by this part of it.
 _MARGIN = 0.1
 #: Outliers before anything is learnt, by their times per operation: a factor, and median deviations.
@@ -55,6 +62,8 @@ _LEAST_WEIGHT = 0.02
 _MOST_OPERATORS = 3000
 _Counts = dict[str, Counter[Operator]]
 _WHAT = ("operators", "sums", "nothing")
+#: Begins the names of a perceptron's arrays.
+_MLP = "mlp_"
 #: Of measurements, and of anything in a predictor's file.
 _LEAST, _MOST, _LARGEST = 1e-12, 1e12, 1e15
 
@@ -83,6 +92,8 @@ class Prediction:
 class Predictor:
     """Learns from measured networks, see the module; ``unit`` is that of the measurements ("ms" or "mJ").
 
+    ``model`` is "processes", or "perceptron", which needs PyTorch to learn.
+
     ``reference`` is a processor's name or datasheet, or the file of a predictor for another device (.npz). It is kept
     with the predictor, which does not change when that file does.
     """
@@ -92,10 +103,11 @@ class Predictor:
     #: Median relative error of the others, predicted by processes that learnt from the rest; None after loading.
     error: float | None = None
 
-    def __init__(self, unit: str = "ms", reference: str | Path | None = None):
-        if unit not in UNITS:
-            raise ValueError(f"unit must be one of {', '.join(UNITS)} (got {unit!r})")
-        self.unit = unit
+    def __init__(self, unit: str = "ms", reference: str | Path | None = None, model: str = MODELS[0]):
+        for name, value, known in (("unit", unit, UNITS), ("model", model, MODELS)):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)} (got {value!r})")
+        self.unit, self.model = unit, model
         self._reference = None if reference is None else Reference.open(reference, unit, type(self))
 
     @property
@@ -145,6 +157,8 @@ class Predictor:
             self.outliers = tuple(sorted((*np.nonzero(wild)[0].tolist(), *(kept[i] for i in self.outliers))))
             return self
         self._vocabularies = {view: Vocabulary.of(counts, view) for view in VIEWS}
+        if self.model == "perceptron":
+            return self._fit_perceptron(counts, values, references)
         # Spread over what was measured, the least and the most included.
         spread = np.linspace(0, len(values) - 1, min(len(values), _MOST_TRIED)).astype(int)
         tried = np.sort(np.argsort(values, kind="stable")[spread])
@@ -182,6 +196,18 @@ class Predictor:
         few = len(self._measured) < ENOUGH_TO_LEAVE_OUT
         own = [each for form, each in tame.items() if few or form in weights]
         self._factor, self.error = calibrated(own, self._measured, self._noise)
+        return self
+
+    def _fit_perceptron(
+        self, counts: Sequence[_Counts], values: NDArray[np.float64], references: ArrayLike | None
+    ) -> Predictor:
+        form = Form(next(iter(VIEWS)), "sums", references is not None)
+        written = self._written(counts, form, references)
+        if not np.ptp(written, axis=0).any():
+            raise ValueError("the networks that were measured must differ: they have the same operators")
+        process, self.error = mlp.fit(written, values)
+        self._members = [_Member(form, 1.0, written, process)]
+        self._measured, self._noise, self._factor, self.outliers = values, np.zeros(len(values)), 1.0, ()
         return self
 
     @property
@@ -292,6 +318,7 @@ class Predictor:
         about = {
             "version": _VERSION,
             "unit": self.unit,
+            "model": self.model,
             "forms": [member.form for member in self._members],
             "reference": self.reference,
             "operators": {view: vocabulary.operators for view, vocabulary in used.items()},
@@ -304,7 +331,12 @@ class Predictor:
         for view, vocabulary in used.items():
             arrays |= {f"shapes {view}": vocabulary.shapes, f"totals {view}": vocabulary.totals}
         for i, member in enumerate(self._members):
-            arrays |= {f"x_{i}": member.written, f"theta_{i}": member.process.theta}
+            arrays[f"x_{i}"] = member.written
+            if isinstance(member.process, Process):
+                arrays[f"theta_{i}"] = member.process.theta
+            else:
+                arrays |= {f"{_MLP}{key}": array for key, array in member.process.mlp.arrays().items()}
+                arrays["error"] = np.array(member.process.error)
         np.savez_compressed(path, **arrays)
 
     @classmethod
@@ -316,7 +348,7 @@ class Predictor:
             about: dict[str, Any] = json.loads(str(data["about"]))
             if about["version"] != _VERSION:
                 raise ValueError(f"version must be {_VERSION} (got {about['version']!r})")
-            found = cls(about["unit"])
+            found = cls(about["unit"], model=about["model"])
             if about["reference"] is not None:
                 content = data["reference"].astype(np.uint8).tobytes()
                 found._reference = Reference.of(str(about["reference"]), content, found.unit, cls)
@@ -353,14 +385,27 @@ class Predictor:
                 if form.what == "operators" and columns["operators"] > _MOST_OPERATORS:
                     raise ValueError(f"operators must be at most {_MOST_OPERATORS} (got {columns['operators']})")
                 x = _require(data[f"x_{i}"], f"x_{i}", (len(y), columns[form.what] + form.referred))
-                theta = _require(data[f"theta_{i}"], f"theta_{i}", (PARAMETERS,))
-                process = process_of(_inputs_of(x, form, vocabulary), y, found._noise, theta)
+                process: Process | Perceptron
+                if found.model == "perceptron":
+                    network = Mlp.of({k.removeprefix(_MLP): array for k, array in data.items() if k.startswith(_MLP)})
+                    if len(network.input_scale) != x.shape[1] or form.what != "sums":
+                        raise ValueError(f"the perceptron must have {x.shape[1]} inputs, sums")
+                    process = Perceptron(network, _scalar(data["error"], "error"))
+                else:
+                    theta = _require(data[f"theta_{i}"], f"theta_{i}", (PARAMETERS,))
+                    process = process_of(_inputs_of(x, form, vocabulary), y, found._noise, theta)
                 found._members.append(_Member(form, float(weight), x, process))
         except RecursionError:
             raise ValueError(f"{name}: is no predictor: nested too deep") from None
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             raise ValueError(f"{name}: is no predictor: {error}") from None
         return found
+
+
+def _scalar(array: NDArray[Any], name: str) -> float:
+    if array.ndim or array.dtype != np.float64 or not 0 <= array < _LARGEST:
+        raise ValueError(f"{name} must be a number >= 0 (got {array!r})")
+    return float(array)
 
 
 def _require(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -384,7 +429,7 @@ class _Member(NamedTuple):
     form: Form
     weight: float
     written: NDArray[np.float64]
-    process: Process
+    process: Process | Perceptron
 
 
 def _impossible(counts: Sequence[_Counts], values: NDArray[np.float64]) -> NDArray[np.bool_]:
