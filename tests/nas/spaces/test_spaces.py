@@ -14,6 +14,7 @@ from accelerators.documents import DocumentError
 from codesign.nas import spaces
 from codesign.nas.spaces import (
     SPACES,
+    AnalogResNet,
     Darts,
     FbNet,
     Hat,
@@ -49,6 +50,15 @@ stages:
   - {name: last, block: [basic, bottleneck, conv], width: 96, stride: 2, ratio: [0.25, 0.5], shortcut: [identity, none]}
 head: {channels: 512}
 """
+
+
+class TestAnalogResNet(SpaceConformance):
+    space = AnalogResNet(depths=(1, 2, 4), branches=(1, 2, 5), resolution=24, input_channels=1, classes=7)
+
+    def test_options_are_those_of_its_networks(self) -> None:
+        network = self.space.network(self.sample(1)[0])
+        assert network.inputs[0].shape == (1, 24, 24)
+        assert network.layer("classifier").operator.words(network.layer("classifier").operator.output) == 7
 
 
 class TestNasBench201(SpaceConformance):
