@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from codesign.nas.spaces._base import Code, Gene, Space
+from codesign.nas.spaces._base import Code, Gene, Site, Space
 from codesign.nas.spaces._genes import chosen, count
 from codesign.networks import Builder, Network, NetworkError
 from codesign.networks.builder import Value
@@ -248,6 +248,12 @@ class AnalogResNet(Space):
                 for name, options in of_blocks.items()
                 for i, when in enumerate(there)
             ),
+        )
+        # Which layers a residual block has depends on its kind, its branches and more.
+        self.sites = (
+            Site("stem", "stem", ()),
+            *(Site(f"blocks.{i}", f"block{i + 1}", (), _MAIN_BLOCKS, when) for i, when in enumerate(there)),
+            Site("classifier", "head", (), last=True),
         )
 
     def _build(self, values: dict[str, Any], batch: int) -> Network:

@@ -173,8 +173,3 @@ class OfaResNet50(Space):
                 found[f"blocks.{i}"] = (stage, before if i == slot else None, widths[stage], ratio, size)
             slot += slots
         return found | {"global_avg_pool": ("average", widths[-1], size), "classifier": ("classifier", widths[-1])}
-
-    def standing(self, code: Code) -> dict[str, str]:
-        """See :class:`~codesign.nas.spaces.Space`: a site for every block, of the block's name."""
-        sites = {site.name for site in self.sites}
-        return {name: name for name in self.parts(code) if name in sites}
