@@ -169,6 +169,9 @@ class TestOfaResNet50(SpaceConformance):
 
     def test_naas_searches_about_1e13(self) -> None:
         space = OfaResNet50.naas()
+        assert space.name == space.network([0] * len(space.genes)).name == "naas_resnet50"
+        with pytest.raises(NetworkError, match=r"^naas_resnet50: r must be one of 128, .* \(got 130\)"):
+            space.parse({"d": [0] * 5, "e": [0.2] * 18, "w": [0] * 6, "r": 130})
         assert space.size == 9 * self.space.size // 8
         assert 1e13 < space.size < 3e13
         assert 208 in space.genes[-1].options
