@@ -17,10 +17,10 @@ from torch import Tensor
 from accelerators.crossbar.devices import Converters, PhaseChange, Tile
 from benchmarks._common import BadInputError
 from codesign.analog import DriftAccuracy, Recipe, evaluate, to_analog, train
-from codesign.nas.analognas.module import AnalogResNet
-from codesign.nas.spaces.analog_resnet import Architecture, Space, parameters
+from codesign.nas.analognas.module import AnalogResNetModule
+from codesign.nas.spaces.analog_resnet import AnalogResNet, Architecture, parameters
 
-SPACE = Space(
+SPACE = AnalogResNet(
     channels=(4, 6, 8, 12),
     kernels=(3,),
     main_blocks=(1, 2, 3),
@@ -66,7 +66,7 @@ def size(architecture: Architecture) -> int:
 def sample(random: np.random.Generator) -> Architecture:
     """A network of the space within the range of parameters."""
     while True:
-        architecture = SPACE.sample(random)
+        architecture = SPACE.draw(random)
         if PARAMETERS[0] <= size(architecture) <= PARAMETERS[1]:
             return architecture
 
@@ -74,6 +74,8 @@ def sample(random: np.random.Generator) -> Architecture:
 def measure(architecture: Architecture, seed: int, split: str, programmings: int = PROGRAMMINGS) -> DriftAccuracy:
     """Train a network from ``seed`` and evaluate it as its devices drift."""
     data = splits()
-    model = to_analog(AnalogResNet(architecture, input_channels=1, seed=seed), DEVICE, CONVERTERS, TILE, seed=seed)
+    model = to_analog(
+        AnalogResNetModule(architecture, input_channels=1, seed=seed), DEVICE, CONVERTERS, TILE, seed=seed
+    )
     train(model, *data["train"], RECIPE, seed=seed)
     return evaluate(model, *data[split], programmings=programmings, batch_size=600, seed=seed)

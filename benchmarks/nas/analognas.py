@@ -121,9 +121,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _of_the_digits(table: Table) -> bool:
     """Whether a table is of networks that this benchmark can train."""
     try:
-        return all(decode(row, SPACE.kernels[0]) in SPACE for row in table.features.astype(int).tolist())
+        for row in table.features.astype(int).tolist():
+            SPACE.code(decode(row, SPACE.kernels[0]))
     except NetworkError:
         return False
+    return True
 
 
 def _compare(table: Table, limits: Limits, seeds: int) -> int:

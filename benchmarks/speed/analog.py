@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from accelerators.crossbar.devices import Converters, PhaseChange
 from benchmarks._common import BadInputError, report
 from codesign.analog import TIMES_S, calibrate, evaluate, to_analog
-from codesign.nas.analognas.module import AnalogResNet
+from codesign.nas.analognas.module import AnalogResNetModule
 from codesign.nas.spaces.analog_resnet import Architecture, MainBlock
 
 _PROGRAMMINGS = 10
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(options.images, 1, 8, 8, generator=generator)
     labels = torch.randint(10, (options.images,), generator=generator)
-    model = to_analog(AnalogResNet(architecture, input_channels=1), PhaseChange(), Converters(8, 8))
+    model = to_analog(AnalogResNetModule(architecture, input_channels=1), PhaseChange(), Converters(8, 8))
     calibrate(model, images[: options.batch])
     few = _NAIVE_BATCHES * options.batch
     batches = list(zip(images[:few].split(options.batch), labels[:few].split(options.batch), strict=True))

@@ -3,8 +3,7 @@
 ``digits_resnet8`` comes with the program (``data/README.md`` has its source). One of your own is an .npz file with
 
 ========================  ============================================================================================
-``network``               text: ``SPACE:ENCODING`` as `codesign evaluate` takes it, ``analog_resnet:[22 numbers]``, or
-                          a network of the zoo
+``network``               text: ``SPACE:ENCODING`` as `codesign evaluate` takes it, or a network of the zoo
 ``options``               text, may be absent: JSON of the options of the space or the network, ``{"resolution": 32}``
 ``weights/NAME``          parameters and statistics by the names that ``to_torch(network).state_dict()`` gives them
 ``images``, ``labels``    what is classified: [n, *input of the network] as the network wants it, and n whole numbers
@@ -34,7 +33,6 @@ from accelerators.suggestions import did_you_mean
 from codesign import networks
 from codesign.files import read_arrays, write_whole
 from codesign.nas import spaces
-from codesign.nas.spaces import analog_resnet
 from codesign.networks import Network, NetworkError
 from codesign.networks.torch_module import NetworkModule, to_torch
 
@@ -206,8 +204,6 @@ def _network(place: str, arrays: dict[str, NDArray[Any]]) -> Network:
         raise NetworkError(f"{place}: options must be a mapping (got {options!r})")
     space, separator, encoding = str(arrays["network"]).partition(":")
     try:
-        if space == analog_resnet.__name__.rpartition(".")[2]:
-            return analog_resnet.network(json.loads(encoding or "null"), **options)
         if separator:
             found = spaces.load(space, **options)
             return found.network(found.parse(encoding))

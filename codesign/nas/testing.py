@@ -203,6 +203,33 @@ class SpaceConformance:
                     found[works.works[number]] += times
             assert found == expected
 
+    def test_layers_stand_at_sites(self) -> None:
+        """All that multiply and accumulate, at one that is there, and at none that is not; names are of one site."""
+        sites = {site.name: site for site in self.space.sites}
+        assert len(sites) == len(self.space.sites)
+        stages = [stage for stage, _ in itertools.groupby(site.stage for site in self.space.sites)]
+        assert len(stages) == len(set(stages))
+        for code in self.sample(self.networks) if sites else ():
+            active = self.space.active(code[None])[0]
+            standing = self.space.standing(self.space.check(code))
+            assert set(standing.values()) == {
+                site.name
+                for site in self.space.sites
+                if site.parent is None or (active[site.parent] and code[site.parent] in site.when)
+            }
+            network = self.space.network(code)
+            found: dict[str, list[str]] = {beginning: [] for beginning in standing}
+            for layer in network:
+                if layer.operator.macs:
+                    beginnings = [name for name in standing if f"{layer.name}.".startswith(f"{name}.")]
+                    beginning = max(beginnings, key=len)
+                    found[beginning].append(layer.name.removeprefix(beginning).removeprefix("."))
+                    if sites[standing[beginning]].last:
+                        assert not network.graph.out_degree(layer.name)
+            for beginning, layers in found.items():
+                assert layers
+                assert sites[standing[beginning]].layers in ((), tuple(layers))
+
     def test_digests_do_not_depend_on_the_process(self) -> None:
         """Nor do samples."""
         codes = self.sample(20)

@@ -20,14 +20,13 @@ from codesign.analog import accuracies_after, accuracy_after  # noqa: E402
 from codesign.analog.accuracy import needed_arrays  # noqa: E402
 from codesign.analog.trained import TrainedNetwork, load, save  # noqa: E402
 from codesign.nas import spaces  # noqa: E402
-from codesign.nas.spaces import analog_resnet  # noqa: E402
 from codesign.networks import NetworkError  # noqa: E402
 from codesign.networks.torch_module import to_torch  # noqa: E402
 
 MONTH_S = 2_592_000.0
 CELL = "nas_bench_201:|nor_conv_1x1~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
 SMALL = "analog_resnet:" + json.dumps([2, 1, 1, 0, 0, 0, 0, 1, 1, 1, *[0] * 12])
-OPTIONS = {"resolution": 6, "input_channels": 1, "classes": 3}
+OPTIONS = {"channels": [2], "resolution": 6, "input_channels": 1, "classes": 3}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,8 @@ def crossbar(name: str) -> Crossbar:
 
 def _arrays(**changed):
     """A small network's file as arrays; None takes one away."""
-    network = analog_resnet.network(json.loads(SMALL.partition(":")[2]), **OPTIONS)
+    space = spaces.load("analog_resnet", **OPTIONS)
+    network = space.network(space.parse(SMALL.partition(":")[2]))
     random = np.random.default_rng(0)
     arrays = {"network": np.array(SMALL), "options": np.array(json.dumps(OPTIONS))}
     arrays["images"] = random.random((7, 1, 6, 6), np.float32)
@@ -115,7 +115,8 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
         ({"labels": np.full(7, 3)}, r"labels\[0\] must be in 0..2, the classes \(got 3\)"),
         ({"calibration": np.full((1, 1, 6, 6), np.inf)}, "calibration must be finite"),
         ({"network": np.array("analog_resnet:[1, 2]")}, "network: analog_resnet: features must"),
-        ({"network": np.array("analog_resnet:{")}, "network: "),
+        ({"network": np.array("analog_resnet:{")}, "network: analog_resnet: must be JSON"),
+        ({"network": np.array(SMALL), "options": None}, "network: analog_resnet: OC0 must be one of 8, .* .got 2."),
         ({"network": np.array("resnet19")}, "network: unknown network 'resnet19'"),
         ({"network": np.array("nobody:1")}, "network: unknown space 'nobody'"),
         ({"network": np.array(3)}, "network must be text"),

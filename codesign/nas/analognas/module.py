@@ -17,7 +17,7 @@ from codesign.nas.spaces.analog_resnet import (
 )
 
 
-class AnalogResNet(nn.Module):
+class AnalogResNetModule(nn.Module):
     """The network of an architecture for images [input_channels, any, any]; weights are drawn from ``seed``."""
 
     def __init__(self, architecture: Architecture, *, input_channels: int = 3, classes: int = 10, seed: int = 0):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.nas.analognas.surrogate import Labels
-from codesign.nas.spaces.analog_resnet import MOST_BLOCKS, Architecture, Space
+from codesign.nas.spaces.analog_resnet import AnalogResNet, Architecture
 
 #: How often what is mutated: width (OC0, WF, B), depth (R, M, kind), something else (KS0, or a main block as a whole).
 _MIX = {"width": 0.4, "depth": 0.4, "other": 0.2}
@@ -69,7 +69,7 @@ class Evolution:
     Networks within the limits come before others, the better ones first; others by how far they are beyond (Deb 2000).
     """
 
-    def __init__(self, space: Space, *, population: int = 50, seed: int = 0):
+    def __init__(self, space: AnalogResNet, *, population: int = 50, seed: int = 0):
         if population < 2:
             raise ValueError(f"population must be >= 2 (got {population})")
         self.space, self.population = space, population
@@ -80,7 +80,7 @@ class Evolution:
     def ask(self) -> list[Architecture]:
         """First random networks, then mutated ones of the better half."""
         if not self.members:
-            return [self.space.sample(self.random) for _ in range(self.population)]
+            return [self.space.draw(self.random) for _ in range(self.population)]
         parents = [architecture for _, architecture in self.members[: max(1, self.population // 2)]]
         known = {architecture for _, architecture in self.members}
         children: dict[Architecture, None] = {}
@@ -129,14 +129,14 @@ class Evolution:
         elif len(self.space.kernels) > 1 and self.random.integers(2):
             return replace(architecture, kernel=self._other(self.space.kernels, architecture.kernel))
         else:
-            block = self.space.sample_block(self.random)
+            block = self.space.draw_block(self.random)
         return replace(architecture, blocks=(*architecture.blocks[:index], block, *architecture.blocks[index + 1 :]))
 
     def _with_blocks(self, architecture: Architecture) -> Architecture:
         """With another number of main blocks: the last ones go, or new ones come behind."""
-        number = min(self._other(self.space.main_blocks, len(architecture.blocks)), MOST_BLOCKS)
+        number = self._other(self.space.main_blocks, len(architecture.blocks))
         kept = architecture.blocks[:number]
-        new = tuple(self.space.sample_block(self.random) for _ in range(number - len(kept)))
+        new = tuple(self.space.draw_block(self.random) for _ in range(number - len(kept)))
         return replace(architecture, blocks=kept + new)
 
     def _other(self, choices: Sequence[Any], now: Any) -> Any:
@@ -147,7 +147,7 @@ class Evolution:
 
 def evolve(
     surrogate: Predictor,
-    space: Space,
+    space: AnalogResNet,
     limits: Limits,
     *,
     objective: Objective = "accuracy/std",
@@ -173,7 +173,7 @@ def evolve(
 
 def search_at_random(
     surrogate: Predictor,
-    space: Space,
+    space: AnalogResNet,
     limits: Limits,
     *,
     objective: Objective = "accuracy/std",
@@ -182,21 +182,27 @@ def search_at_random(
 ) -> Found:
     """The best of so many networks drawn at random, judged as by :func:`evolve`."""
     random = np.random.default_rng(seed)
-    drawn = [space.sample(random) for _ in range(evaluations)]
+    drawn = [space.draw(random) for _ in range(evaluations)]
     labels = surrogate.predict(drawn)
     order = np.lexsort((-_objective(labels, objective), limits.violation(drawn, labels)))
     return _found(surrogate, limits, drawn[int(order[0])], evaluations)
 
 
 def shipped_search(
-    surrogate: Predictor, space: Space, limits: Limits, *, population: int = 50, generations: int = 40, seed: int = 0
+    surrogate: Predictor,
+    space: AnalogResNet,
+    limits: Limits,
+    *,
+    population: int = 50,
+    generations: int = 40,
+    seed: int = 0,
 ) -> Found:
     """What the published code does: the first network has an AVM within its limit, and the last one is returned."""
     random = np.random.default_rng(seed)
-    first = space.sample(random)
+    first = space.draw(random)
     evaluations = 1
     while surrogate.predict([first]).avm[0] >= limits.avm and evaluations < population * generations:
-        first = space.sample(random)
+        first = space.draw(random)
         evaluations += 1
     members = [first] * population
     accepted = {"width": 0.8, "depth": 0.8, "other": 0.6}
@@ -204,7 +210,7 @@ def shipped_search(
         for index in range(population):
             kind = random.choice(list(_MIX), p=list(_MIX.values()))
             if random.random() < accepted[kind]:
-                members[index] = space.sample(random)
+                members[index] = space.draw(random)
             evaluations += 1
     return _found(surrogate, limits, members[-1], evaluations)
 

@@ -10,6 +10,7 @@ from accelerators.suggestions import did_you_mean
 from codesign.nas import _options
 from codesign.nas.spaces import staged
 from codesign.nas.spaces._base import Code, Codes, Gene, Site, Space
+from codesign.nas.spaces.analog_resnet import AnalogResNet
 from codesign.nas.spaces.darts import Darts
 from codesign.nas.spaces.fbnet import FbNet
 from codesign.nas.spaces.hat_space import Hat
@@ -41,6 +42,7 @@ def _quantised(*, space: str, options: Mapping[str, Any] | None = None, **bits: 
 
 #: Spaces by name; some take options.
 SPACES: dict[str, Callable[..., Space]] = {
+    "analog_resnet": AnalogResNet,
     "darts": Darts,
     "fbnet": FbNet,
     "hat": Hat,

@@ -59,9 +59,10 @@ class Site:
     """A place for layers in the networks of a space, which is there where the gene ``parent`` has one of the options
     ``when`` (positions), or always.
 
-    ``layers`` are the layers there that multiply and accumulate, in order: what their names have behind the part's name
-    (see :meth:`Space.standing`). Sites of one ``stage`` follow on each other. The ``last`` site writes the network's
-    output.
+    ``layers`` are the layers there that multiply and accumulate, in order: what their names have behind the beginning
+    that is there (see :meth:`Space.standing`), "" for a layer of that name; nothing where they are not the same in all
+    networks that have the site. Sites of one ``stage`` follow on each other; they are there as of one gene, unless one
+    of them always is. The ``last`` site writes the network's output.
     """
 
     name: str
@@ -106,8 +107,16 @@ class Space(ABC):
         return None
 
     def standing(self, code: Code) -> dict[str, str]:
-        """The sites of a network: by the beginning of its layers' names. The code is canonical."""
-        return {}
+        """The sites of a network: by the beginning of its layers' names, the longest of which counts.
+
+        Here, layers at a site begin with its name. The code is canonical.
+        """
+        active = self.active(np.array([code], np.int64))[0]
+        return {
+            site.name: site.name
+            for site in self.sites
+            if site.parent is None or (active[site.parent] and code[site.parent] in site.when)
+        }
 
     # -- codes --------------------------------------------------------------------------------------------------------
 

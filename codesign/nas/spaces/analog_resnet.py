@@ -11,18 +11,24 @@ The shortcut is the input itself, or a 1x1 convolution where channels or size ch
 each channel, a linear layer. The code that was published with the paper differs: it halves nothing, ignores the kind,
 and draws widening factors that narrow.
 
-Networks are encoded as the paper's 22 numbers, in this order: OC0, M, R1..R5, then kind (A is 1, B is 2), WF and B of
-each of five main blocks; zeros for those that are not there. KS0 is not among them.
+The written form has the figure's names, with a value per main block, null for those that are not there::
+
+    {"OC0": 8, "KS0": 3, "M": 2, "R": [1, 2, null, ..], "kind": ["A", "B", ..], "WF": [1, 2, ..], "B": [1, 4, ..]}
+
+or it is the paper's encoding, 22 numbers in this order: OC0, M, R1..R5, then kind (A is 1, B is 2), WF and B of each of
+five main blocks; zeros for those that are not there. KS0 is not among them, and is 3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from codesign.nas.spaces._base import Code, Gene, Site, Space
 from codesign.nas.spaces._genes import chosen, count
 from codesign.networks import Builder, Network, NetworkError
 from codesign.networks.builder import Value
@@ -101,59 +107,6 @@ def decode(features: Iterable[Any], kernel: int = 3) -> Architecture:
         else:
             blocks.append(MainBlock(depth, KINDS[kind - 1], widening, branches))
     return Architecture(codes[0], tuple(blocks), kernel)
-
-
-@dataclass(frozen=True)
-class Space:
-    """What may be chosen; by default the choices of the figure and of the published tables."""
-
-    channels: Sequence[int] = (8, 12, 16, 32, 48, 64)
-    kernels: Sequence[int] = (3, 5, 7)
-    main_blocks: Sequence[int] = (1, 2, 3, 4, 5)
-    depths: Sequence[int] = tuple(range(1, 17))
-    kinds: Sequence[str] = KINDS
-    widenings: Sequence[int] = (1, 2, 3, 4)
-    branches: Sequence[int] = tuple(range(1, 13))
-
-    @property
-    def size(self) -> int:
-        """Number of architectures, exactly: |OC0| |KS0| sum_M (|R| |kinds| |WF| |B|)^M."""
-        block = len(self.depths) * len(self.kinds) * len(self.widenings) * len(self.branches)
-        return len(self.channels) * len(self.kernels) * sum(block**number for number in self.main_blocks)
-
-    def __contains__(self, architecture: object) -> bool:
-        return (
-            isinstance(architecture, Architecture)
-            and architecture.channels in self.channels
-            and architecture.kernel in self.kernels
-            and len(architecture.blocks) in self.main_blocks
-            and all(
-                b.depth in self.depths
-                and b.kind in self.kinds
-                and b.widening in self.widenings
-                and b.branches in self.branches
-                for b in architecture.blocks
-            )
-        )
-
-    def sample(self, random: np.random.Generator) -> Architecture:
-        """An architecture: first the number of main blocks, then each choice, all alike."""
-        number = _one(self.main_blocks, random)
-        blocks = tuple(self.sample_block(random) for _ in range(number))
-        return Architecture(_one(self.channels, random), blocks, _one(self.kernels, random))
-
-    def sample_block(self, random: np.random.Generator) -> MainBlock:
-        """A main block."""
-        return MainBlock(
-            _one(self.depths, random),
-            _one(self.kinds, random),
-            _one(self.widenings, random),
-            _one(self.branches, random),
-        )
-
-
-def _one(choices: Sequence[Any], random: np.random.Generator) -> Any:
-    return choices[int(random.integers(len(choices)))]
 
 
 def parameters(architecture: Architecture, *, input_channels: int = 3, classes: int = 10) -> int:
@@ -236,3 +189,154 @@ def _residual(b: Builder, x: Value, name: str, block: MainBlock, index: int, rep
     if projected(before, after, index, repetition):
         shortcut = b.conv(x, f"{name}.shortcut.0", K=after, kernel=1, stride=stride(index, repetition), bn=True)
     return b.add(f"{name}.add", *branches, shortcut)
+
+
+#: Position of the gene on which those of the main blocks depend.
+_MAIN_BLOCKS = 2
+
+
+class AnalogResNet(Space):
+    """Residual networks of parallel branches, AnalogNAS' space; by default the choices of the figure and the tables.
+
+    The options are what may be chosen (OC0, KS0, M, R, kind, WF, B), the pixels, channels and classes of the images.
+    Raises NetworkError for choices that are no increasing integers >= 1, even kernels, and more than five main blocks.
+    """
+
+    name = _NAME
+
+    def __init__(
+        self,
+        *,
+        channels: Sequence[int] = (8, 12, 16, 32, 48, 64),
+        kernels: Sequence[int] = (3, 5, 7),
+        main_blocks: Sequence[int] = tuple(range(1, MOST_BLOCKS + 1)),
+        depths: Sequence[int] = tuple(range(1, 17)),
+        kinds: Sequence[str] = KINDS,
+        widenings: Sequence[int] = (1, 2, 3, 4),
+        branches: Sequence[int] = tuple(range(1, 13)),
+        resolution: int = 32,
+        input_channels: int = 3,
+        classes: int = 10,
+    ):
+        self.channels = _choices("channels", channels)
+        self.kernels = _choices("kernels", kernels)
+        self.main_blocks = _choices("main_blocks", main_blocks)
+        self.depths = _choices("depths", depths)
+        self.widenings = _choices("widenings", widenings)
+        self.branches = _choices("branches", branches)
+        self.kinds = tuple(kind for kind in KINDS if kind in kinds)
+        if not self.kinds or list(kinds) != list(self.kinds):
+            raise NetworkError(f"{_NAME}: kinds must be some of {', '.join(KINDS)}, in this order (got {kinds!r})")
+        for kernel in self.kernels:
+            if kernel % 2 == 0:
+                raise NetworkError(f"{_NAME}: kernels must be odd (got {kernel})")
+        if self.main_blocks[-1] > MOST_BLOCKS:
+            raise NetworkError(f"{_NAME}: main_blocks must be at most {MOST_BLOCKS} (got {self.main_blocks[-1]})")
+        self.resolution = count(f"{_NAME}: resolution", resolution)
+        self.input_channels = count(f"{_NAME}: input_channels", input_channels)
+        self.classes = count(f"{_NAME}: classes", classes)
+        of_blocks = {"R": self.depths, "kind": self.kinds, "WF": self.widenings, "B": self.branches}
+        there = [
+            frozenset(k for k, number in enumerate(self.main_blocks) if number > i) for i in range(self.main_blocks[-1])
+        ]
+        self.genes = (
+            Gene("OC0", self.channels),
+            Gene("KS0", self.kernels),
+            Gene("M", self.main_blocks),
+            *(
+                Gene(f"{name}[{i}]", options, name != "kind", _MAIN_BLOCKS, when)
+                for name, options in of_blocks.items()
+                for i, when in enumerate(there)
+            ),
+        )
+        # Which layers a residual block has depends on its kind, its branches and more.
+        self.sites = (
+            Site("stem", "stem", ()),
+            *(Site(f"blocks.{i}", f"block{i + 1}", (), _MAIN_BLOCKS, when) for i, when in enumerate(there)),
+            Site("classifier", "head", (), last=True),
+        )
+
+    def _build(self, values: dict[str, Any], batch: int) -> Network:
+        return network(
+            _architecture(values), batch=batch, classes=self.classes, resolution=self.resolution,
+            input_channels=self.input_channels,
+        )  # fmt: skip
+
+    def parts(self, code: Code) -> dict[str, Hashable]:
+        """See :class:`~codesign.nas.spaces.Space`: a residual block depends on its channels, kind and branches, on
+        where it strides, and by the main blocks before it on the image's size."""
+        architecture = self.architecture(code)
+        channels = architecture.channels
+        found: dict[str, Hashable] = {"stem": ("stem", channels, architecture.kernel)}
+        for index, block in enumerate(architecture.blocks):
+            for repetition in range(block.depth):
+                before, channels = channels, channels * (block.widening if repetition == 0 else 1)
+                place = index, stride(index, repetition)
+                found[f"blocks.{index}.{repetition}"] = (*place, before, channels, block.kind, block.branches)
+        end = len(architecture.blocks), channels
+        return found | {"relu": ("relu", *end), "pool": ("pool", *end), "classifier": ("classifier", channels)}
+
+    def parse(self, written: Any) -> Code:
+        """The code of what :meth:`write` gives, of the paper's 22 numbers, or of JSON of either; raises NetworkError,
+        naming the value, for anything else."""
+        written = self._decoded(written)
+        if isinstance(written, list | tuple | np.ndarray):
+            return self.code(decode(written))
+        return super().parse(written)
+
+    def architecture(self, code: ArrayLike) -> Architecture:
+        """What a code stands for."""
+        return _architecture(self._values(self.check(code)))
+
+    def code(self, architecture: Architecture) -> Code:
+        """The code of an architecture, inverse of :meth:`architecture`; raises NetworkError, naming the choice, for one
+        outside the space."""
+        most = self.main_blocks[-1]
+        blocks = [*architecture.blocks, *[None] * most][:most]
+        return super().parse(
+            {
+                "OC0": architecture.channels,
+                "KS0": architecture.kernel,
+                "M": len(architecture.blocks),
+                "R": [block and block.depth for block in blocks],
+                "kind": [block and block.kind for block in blocks],
+                "WF": [block and block.widening for block in blocks],
+                "B": [block and block.branches for block in blocks],
+            }
+        )
+
+    def draw(self, random: np.random.Generator) -> Architecture:
+        """An architecture: first the number of main blocks, then each choice, all alike."""
+        number = _one(self.main_blocks, random)
+        blocks = tuple(self.draw_block(random) for _ in range(number))
+        return Architecture(_one(self.channels, random), blocks, _one(self.kernels, random))
+
+    def draw_block(self, random: np.random.Generator) -> MainBlock:
+        """A main block."""
+        return MainBlock(
+            _one(self.depths, random),
+            _one(self.kinds, random),
+            _one(self.widenings, random),
+            _one(self.branches, random),
+        )
+
+
+def _choices(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        raise NetworkError(f"{_NAME}: {name} must be a list of integers (got {values!r})")
+    found = tuple(count(f"{_NAME}: {name}", value) for value in values)
+    if list(found) != sorted(set(found)):
+        raise NetworkError(f"{_NAME}: {name} must be different, in increasing order (got {list(values)})")
+    return found
+
+
+def _architecture(values: dict[str, Any]) -> Architecture:
+    """The architecture of a written one."""
+    blocks = zip(values["R"], values["kind"], values["WF"], values["B"], strict=True)
+    return Architecture(
+        values["OC0"], tuple(MainBlock(*block) for block in blocks if block[0] is not None), values["KS0"]
+    )
+
+
+def _one(choices: Sequence[Any], random: np.random.Generator) -> Any:
+    return choices[int(random.integers(len(choices)))]

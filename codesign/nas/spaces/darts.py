@@ -19,7 +19,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from codesign.nas.spaces._base import Code, Gene, Space
+from codesign.nas.spaces._base import Code, Gene, Site, Space
 from codesign.networks import Builder, Network, NetworkError
 from codesign.networks.builder import Value
 from codesign.networks.computation import Pooling
@@ -49,6 +49,14 @@ class _Variant:
 
 
 _VARIANTS = {"cifar10": _Variant(20, 36, 32, 10), "imagenet": _Variant(14, 48, 224, 1000)}
+
+
+def _reductions(variant: str) -> tuple[int, int]:
+    """Numbers of the reduction cells."""
+    cells = _VARIANTS[variant].cells
+    return cells // 3, 2 * cells // 3
+
+
 #: Of a node by its number: pairs of nodes that it may read.
 _PAIRS = [tuple(itertools.combinations(range(node + 2), 2)) for node in range(NODES)]
 
@@ -67,6 +75,16 @@ class Darts(Space):
             genes += [Gene(f"{cell}_inputs[{node}]", _PAIRS[node], ordered=False) for node in range(NODES)]
             genes += [Gene(f"{cell}_ops[{i}]", OPS, ordered=False) for i in range(2 * NODES)]
         self.genes = tuple(genes)
+        # Cells up to the next reduction are a stage.
+        stems = ("stem",) if variant == "cifar10" else ("stem0", "stem1")
+        self.sites = (
+            *(Site(stem, "stem", ()) for stem in stems),
+            *(
+                Site(f"cells.{cell}", f"stage{sum(cell >= at for at in _reductions(variant))}", ())
+                for cell in range(_VARIANTS[variant].cells)
+            ),
+            Site("classifier", "head", (), last=True),
+        )
 
     def write(self, code: ArrayLike) -> dict[str, list[list[Any]]]:
         """The genotype, see the module."""
@@ -117,7 +135,7 @@ class Darts(Space):
             before = x = b.conv(x, "stem.0", K=3 * channels, kernel=3, padding=1, bn=True)
         reduced = self.variant == "imagenet"
         for cell in range(variant.cells):
-            reduces = cell in (variant.cells // 3, 2 * variant.cells // 3)
+            reduces = cell in _reductions(self.variant)
             channels *= 1 + reduces
             edges = genotype["reduce" if reduces else "normal"]
             before, x = x, _cell(b, before, x, f"cells.{cell}", edges, channels, reduces, reduced)

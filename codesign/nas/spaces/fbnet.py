@@ -17,11 +17,11 @@ Layer names are those of the authors' modules (``cells.4.conv2``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
-from codesign.nas.spaces._base import Gene, Space
+from codesign.nas.spaces._base import Code, Gene, Site, Space
 from codesign.nas.spaces._genes import chosen, count
 from codesign.networks import Builder, Network, NetworkError
 from codesign.networks.builder import Value
@@ -33,6 +33,7 @@ BLOCKS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "
 LAYERS = 22
 
 _NAME = "fbnet"
+_SKIP = BLOCKS.index("skip")
 _SHAPES = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1))
 _STEM = 16
 _REPETITIONS = (1, 4, 4, 4, 4, 4, 1)
@@ -52,6 +53,29 @@ _VARIANTS = {
     "cifar100": _Variant(1, (1, 1, 2, 2, 1, 2, 1), 1504, 32, 100),
     "imagenet": _Variant(2, (1, 2, 2, 2, 1, 2, 1), 1984, 224, 1000),
 }
+
+
+class _Place(NamedTuple):
+    """Where a searched layer is: its stage, channels before and after it."""
+
+    stage: int
+    before: int
+    channels: int
+    stride: int
+
+    @property
+    def changes(self) -> bool:
+        """Whether output and input differ in shape, so that something must run."""
+        return self.stride != 1 or self.channels != self.before
+
+
+def _places(kind: _Variant) -> list[_Place]:
+    found: list[_Place] = []
+    for stage, repetitions in enumerate(_REPETITIONS):
+        for repetition in range(repetitions):
+            before = found[-1].channels if found else _STEM
+            found.append(_Place(stage, before, _CHANNELS[stage], 1 if repetition else kind.strides[stage]))
+    return found
 
 
 def network(
@@ -79,12 +103,8 @@ def network(
     b = Builder(_NAME, batch)
     x = b.input(3, resolution, resolution)
     x = b.conv(x, "stem.conv", K=_STEM, kernel=3, stride=kind.stem_stride, padding=1, bn=True, activation="relu")
-    layer = 0
-    for repetitions, channels, first_stride in zip(_REPETITIONS, _CHANNELS, kind.strides, strict=True):
-        for repetition in range(repetitions):
-            stride = 1 if repetition else first_stride
-            x = _block(b, x, f"cells.{layer}", blocks[layer], channels, stride)
-            layer += 1
+    for layer, place in enumerate(_places(kind)):
+        x = _block(b, x, f"cells.{layer}", blocks[layer], place.channels, place.stride)
     x = b.conv(x, "header.conv", K=kind.header, kernel=1, bn=True, activation="relu")
     b.linear(b.flatten(b.global_pool(x, "avgpool")), "fc", K=classes)
     return b.network
@@ -118,6 +138,30 @@ class FbNet(Space):
             raise NetworkError(f"{_NAME}: variant must be one of {', '.join(_VARIANTS)} (got {variant!r})")
         self.variant = variant
         self.genes = tuple(Gene(f"blocks[{layer}]", BLOCKS, ordered=False) for layer in range(LAYERS))
+        self._places = _places(_VARIANTS[variant])
+        sites = [Site("stem", "stem", ("conv",))]
+        for layer, place in enumerate(self._places):
+            name, stage = f"cells.{layer}", f"stage{place.stage}"
+            sites.append(Site(name, stage, ("conv1", "conv2", "conv3"), layer, frozenset(range(_SKIP))))
+            if place.changes:
+                sites.append(Site(f"{name}.skip", stage, ("conv",), layer, frozenset({_SKIP})))
+        self.sites = (*sites, Site("header", "head", ("conv",)), Site("fc", "head", ("",), last=True))
 
     def _build(self, values: dict[str, Any], batch: int) -> Network:
         return network([BLOCKS.index(block) for block in values["blocks"]], variant=self.variant, batch=batch)
+
+    def parts(self, code: Code) -> dict[str, Hashable]:
+        """See :class:`~codesign.nas.spaces.Space`: a layer depends on its place and its block."""
+        found: dict[str, Hashable] = {"stem": "stem"}
+        for layer, (block, place) in enumerate(zip(code, self._places, strict=True)):
+            if block != _SKIP or place.changes:
+                found[f"cells.{layer}"] = (place, block)
+        return found | {name: name for name in ("header", "avgpool", "fc")}
+
+    def standing(self, code: Code) -> dict[str, str]:
+        """See :class:`~codesign.nas.spaces.Space`: a site for a layer's block, another for what stands for none."""
+        found = {name: name for name in ("stem", "header", "fc")}
+        for layer, (block, place) in enumerate(zip(code, self._places, strict=True)):
+            if block != _SKIP or place.changes:
+                found[f"cells.{layer}"] = f"cells.{layer}.skip" if block == _SKIP else f"cells.{layer}"
+        return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from codesign.nas.spaces import hat
-from codesign.nas.spaces._base import Gene, Space
+from codesign.nas.spaces._base import Code, Gene, Site, Space
 from codesign.networks import Network, NetworkError
 from codesign.networks import computation as compute
 from codesign.networks.computation import Value
@@ -64,6 +64,19 @@ class Hat(Space):
         ):
             genes += [Gene(f"{name}[{i}]", options, parent=2, when=frozenset(range(i, hat.LAYERS))) for i in layers]
         self.genes = tuple(genes)
+        # Steps differ in their layers: keys and values of the encoder's output are projected in the first one.
+        self.sites = (
+            *(Site(f"encoder.layers.{i}", f"encoder{i}", ()) for i in layers),
+            *(Site(f"decoder.layers.{i}", f"decoder{i}", (), 2, frozenset(range(i, hat.LAYERS))) for i in layers),
+            Site("decoder.output_projection", "head", (), last=True),
+        )
+
+    def standing(self, code: Code) -> dict[str, str]:
+        """See :class:`~codesign.nas.spaces.Space`: a layer of the decoder is one site in all steps, which share its
+        weights."""
+        found = super().standing(code)
+        steps = [f"step{step}." for step in range(hat.TASKS[self.task].tokens)]
+        return {f"{step}{name}": name for name in found for step in (steps if name.startswith("decoder.") else [""])}
 
     def _build(self, values: dict[str, Any], batch: int) -> Network:
         genes, task = self._genes(values), hat.TASKS[self.task]

@@ -27,7 +27,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from codesign.nas.spaces._base import Code, Codes, FeatureKind, Gene, Space
+from codesign.nas.spaces._base import Code, Codes, FeatureKind, Gene, Site, Space
 from codesign.nas.spaces._genes import chosen, count
 from codesign.networks import Builder, Network, NetworkError
 from codesign.networks.builder import Value
@@ -37,6 +37,9 @@ OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 #: (node, the earlier node that it reads) of every edge, in the order of the codes.
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
+
+#: Cells of each of the three stages of the benchmark.
+CELLS_PER_STAGE = 5
 
 _NAME = "nas_bench_201"
 _EDGE = re.compile(r"(?P<op>[a-z0-9_]+)~(?P<source>\d+)")
@@ -105,7 +108,7 @@ def network(
     classes: int = 10,
     resolution: int = 32,
     channels: int = 16,
-    cells_per_stage: int = 5,
+    cells_per_stage: int = CELLS_PER_STAGE,
     input_channels: int = 3,
 ) -> Network:
     """The network of a cell, by default the one for CIFAR-10 with its 3 x 5 cells.
@@ -124,18 +127,18 @@ def network(
     b = Builder(_NAME, batch)
     x = b.input(count(f"{_NAME}: input_channels", input_channels), resolution, resolution)
     x = b.conv(x, "stem.0", K=channels, kernel=3, padding=1, bn=True)
-    index = 0
-    for stage in range(3):
-        if stage:
-            x = _reduction(b, x, f"cells.{index}", channels << stage)
-            index += 1
-        for _ in range(count(f"{_NAME}: cells_per_stage", cells_per_stage)):
-            x = _cell(b, x, f"cells.{index}", codes)
-            index += 1
+    for index, (stage, reduces) in enumerate(_places(count(f"{_NAME}: cells_per_stage", cells_per_stage))):
+        name = f"cells.{index}"
+        x = _reduction(b, x, name, channels << stage) if reduces else _cell(b, x, name, codes)
     x = b.activation(x, "lastact.1", "relu", bn=True)
     x = b.global_pool(x, "global_pooling")
     b.linear(b.flatten(x), "classifier", K=count(f"{_NAME}: classes", classes))
     return b.network
+
+
+def _places(cells_per_stage: int) -> list[tuple[int, bool]]:
+    """Stage of every cell, and whether it is a reduction block."""
+    return [(stage, reduces) for stage in range(3) for reduces in [True] * (stage > 0) + [False] * cells_per_stage]
 
 
 def _cell(b: Builder, x: Value, name: str, codes: tuple[int, ...]) -> Value:
@@ -176,6 +179,9 @@ def _relu_conv(b: Builder, x: Value, name: str, *, K: int, kernel: int, stride: 
 #: Classes and pixels of the benchmark's data sets.
 DATA_SETS = {"cifar10": (10, 32), "cifar100": (100, 32), "imagenet16": (120, 16)}
 
+_CONVOLUTIONS = frozenset({OPS.index("nor_conv_1x1"), OPS.index("nor_conv_3x3")})
+_REDUCTION_LAYERS = ("conv_a.op.1", "conv_b.op.1", "downsample.1")
+
 
 class NasBench201(Space):
     """The 15,625 cells with the network of a data set around them; see the module. Codes are the six of a cell.
@@ -191,6 +197,18 @@ class NasBench201(Space):
             raise NetworkError(f"{_NAME}: data set must be one of {', '.join(DATA_SETS)} (got {data_set!r})")
         self.data_set = data_set
         self.genes = tuple(Gene(f"op[{edge}]", OPS, ordered=False) for edge in range(len(EDGES)))
+        # A cell may have no convolution at all, so the stem belongs to the first stage, which then is always there.
+        sites = [Site("stem", "stage0", ("0",))]
+        for index, (stage, reduces) in enumerate(_places(CELLS_PER_STAGE)):
+            name = f"cells.{index}"
+            if reduces:
+                sites.append(Site(name, f"stage{stage}", _REDUCTION_LAYERS))
+            else:
+                sites += [
+                    Site(f"{name}.layers.{edge}", f"stage{stage}", ("op.1",), edge, _CONVOLUTIONS)
+                    for edge in range(len(EDGES))
+                ]
+        self.sites = (*sites, Site("classifier", "head", ("",), last=True))
 
     def _build(self, values: dict[str, Any], batch: int) -> Network:
         classes, resolution = DATA_SETS[self.data_set]

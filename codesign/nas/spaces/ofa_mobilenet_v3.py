@@ -263,7 +263,7 @@ SEARCHED_SIZES = (160, 176, 192, 208, 224)
 
 
 #: Layers of a block that multiply and accumulate, without and with squeeze-excite.
-_PLAIN_BLOCK_LAYERS = ("conv.inverted_bottleneck.conv", "conv.depth_conv.conv", "conv.point_linear.conv")
+PLAIN_BLOCK_LAYERS = ("conv.inverted_bottleneck.conv", "conv.depth_conv.conv", "conv.point_linear.conv")
 _BLOCK_LAYERS = (
     "conv.inverted_bottleneck.conv", "conv.depth_conv.conv", "conv.depth_conv.se.fc.reduce",
     "conv.depth_conv.se.fc.expand", "conv.point_linear.conv",
@@ -289,7 +289,7 @@ class OfaMobileNetV3(Space):
             *(
                 Site(f"unit{unit}.{i}", f"unit{unit}", layers, unit, depths_from(i))
                 for unit in range(UNITS)
-                for layers in (_BLOCK_LAYERS if _EXCITE[unit] else _PLAIN_BLOCK_LAYERS,)
+                for layers in (_BLOCK_LAYERS if _EXCITE[unit] else PLAIN_BLOCK_LAYERS,)
                 for i in range(_DEEPEST)
             ),
             Site("final_expand_layer", "head", ("conv",)),

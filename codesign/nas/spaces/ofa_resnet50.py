@@ -150,10 +150,16 @@ class OfaResNet50(Space):
     @classmethod
     def naas(cls) -> OfaResNet50:
         """NAAS's space: up to 18 blocks, three widths and ratios, sizes of 128 to 256 pixels in steps of 16."""
-        return cls(sizes=NAAS_SIZES)
+        found = cls(sizes=NAAS_SIZES)
+        found.name = "naas_resnet50"
+        return found
 
     def _build(self, values: dict[str, Any], batch: int) -> Network:
-        return network(values["d"], values["e"], values["w"], batch=batch, classes=self.classes, resolution=values["r"])
+        found = network(
+            values["d"], values["e"], values["w"], batch=batch, classes=self.classes, resolution=values["r"]
+        )  # fmt: skip
+        found.name = self.name
+        return found
 
     def parts(self, code: Code) -> dict[str, Hashable]:
         """See :class:`~codesign.nas.spaces.Space`: a block depends on its place, its ratio, its stage's width, in a
@@ -173,8 +179,3 @@ class OfaResNet50(Space):
                 found[f"blocks.{i}"] = (stage, before if i == slot else None, widths[stage], ratio, size)
             slot += slots
         return found | {"global_avg_pool": ("average", widths[-1], size), "classifier": ("classifier", widths[-1])}
-
-    def standing(self, code: Code) -> dict[str, str]:
-        """See :class:`~codesign.nas.spaces.Space`: a site for every block, of the block's name."""
-        sites = {site.name for site in self.sites}
-        return {name: name for name in self.parts(code) if name in sites}

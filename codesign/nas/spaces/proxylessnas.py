@@ -9,12 +9,19 @@ Sources: mit-han-lab/proxylessnas, mit-han-lab/once-for-all (elastic_nn/networks
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
-from codesign.nas.spaces._base import Gene, Space
+from codesign.nas.spaces._base import Code, Gene, Site, Space
 from codesign.nas.spaces._genes import count, positive
-from codesign.nas.spaces.ofa_mobilenet_v3 import SEARCHED_SIZES, divisible, size_gene, specialized
+from codesign.nas.spaces.ofa_mobilenet_v3 import (
+    PLAIN_BLOCK_LAYERS,
+    SEARCHED_SIZES,
+    depths_from,
+    divisible,
+    size_gene,
+    specialized,
+)
 from codesign.networks import Network, NetworkError
 
 #: Operators of a block of ProxylessNAS: expansion ratio and kernel size.
@@ -64,6 +71,39 @@ def _written(before: int, after: int, kernel: int, expansion: int, stride: int) 
     }  # fmt: skip
 
 
+#: Unit of every slot, and which block of the unit it is.
+_PLACES = [(unit, i) for unit, slots in enumerate(SLOTS) for i in range(slots)]
+
+
+def _sites(there: Sequence[tuple[int | None, frozenset[int]]]) -> tuple[Site, ...]:
+    """Sites of a space whose slots are there as of some genes."""
+    return (
+        Site("first_conv", "stem", ("conv",)),
+        Site("first_block", "stem", ("conv.depth_conv.conv", "conv.point_linear.conv")),
+        *(
+            Site(f"unit{unit}.{i}", f"unit{unit}", PLAIN_BLOCK_LAYERS, parent, when)
+            for (unit, i), (parent, when) in zip(_PLACES, there, strict=True)
+        ),
+        Site("feature_mix_layer", "head", ("conv",)),
+        Site("classifier", "head", ("linear",), last=True),
+    )
+
+
+def _standing(there: Sequence[bool]) -> dict[str, str]:
+    """The sites of a network whose slots are there or not."""
+    used = [f"unit{unit}.{i}" for (unit, i), here in zip(_PLACES, there, strict=True) if here]
+    blocks = {f"blocks.{i}": name for i, name in enumerate(["first_block", *used])}
+    return {name: name for name in ("first_conv", "feature_mix_layer", "classifier")} | blocks
+
+
+def _parts(blocks: Sequence[Hashable | None], size: int) -> dict[str, Hashable]:
+    """The parts of a network of blocks by slot, None for none; of a unit's blocks but the first all are alike."""
+    used = [(unit, i > 0, block) for (unit, i), block in zip(_PLACES, blocks, strict=True) if block is not None]
+    found: dict[str, Hashable] = {"first_conv": ("first_conv", size)}
+    found |= {f"blocks.{i}": (block, size) for i, block in enumerate([None, *used])}
+    return found | {"feature_mix_layer": ("mix", size), "global_avg_pool": ("pool", size), "classifier": "classifier"}
+
+
 class ProxylessNas(Space):
     """ProxylessNAS' own space: 21 blocks, for images of ``resolution`` pixels.
 
@@ -86,15 +126,28 @@ class ProxylessNas(Space):
         self.width = positive(f"{self.name}: width", width)
         self.resolution = count(f"{self.name}: resolution", resolution)
         self.classes = count(f"{self.name}: classes", classes)
-        places = [i for slots in SLOTS for i in range(slots)]
         self.genes = tuple(
             Gene(f"blocks[{slot}]", (*OPERATORS, ZERO) if i else OPERATORS, ordered=False)
-            for slot, i in enumerate(places)
+            for slot, (_, i) in enumerate(_PLACES)
         )
+        some = frozenset(range(len(OPERATORS)))
+        self.sites = _sites([(slot, some) if i else (None, frozenset()) for slot, (_, i) in enumerate(_PLACES)])
 
     def _build(self, values: dict[str, Any], batch: int) -> Network:
         blocks = [None if op == ZERO else (int(op[4]), int(op[1])) for op in values["blocks"]]
         return _network(self.name, blocks, self.channels, self.width, self.resolution, self.classes, batch)
+
+    def parts(self, code: Code) -> dict[str, Hashable]:
+        """See :class:`~codesign.nas.spaces.Space`: a block depends on its place and its operator."""
+        return _parts([op if op < len(OPERATORS) else None for op in code], self.resolution)
+
+    def standing(self, code: Code) -> dict[str, str]:
+        """See :class:`~codesign.nas.spaces.Space`: a site for every block of every unit."""
+        return _standing([op < len(OPERATORS) for op in code])
+
+
+#: Genes for depths, of all units but the last.
+_DEPTHS = len(SLOTS) - 1
 
 
 class OfaProxylessNas(Space):
@@ -108,16 +161,14 @@ class OfaProxylessNas(Space):
     def __init__(self, *, width: float = 1.3, sizes: Sequence[int] = SEARCHED_SIZES, classes: int = 1000):
         self.width = positive(f"{self.name}: width", width)
         self.classes = count(f"{self.name}: classes", classes)
-        genes = [Gene(f"d[{unit}]", DEPTHS) for unit in range(len(SLOTS) - 1)]
+        there = [(unit, depths_from(i)) if SLOTS[unit] > 1 else (None, frozenset[int]()) for unit, i in _PLACES]
+        genes = [Gene(f"d[{unit}]", DEPTHS) for unit in range(_DEPTHS)]
         for group, options in (("ks", KERNELS), ("e", EXPANSIONS)):
-            slot = 0
-            for unit, slots in enumerate(SLOTS):
-                for i in range(slots):
-                    when = frozenset(k for k, depth in enumerate(DEPTHS) if depth > i)
-                    parent = {} if slots == 1 else {"parent": unit, "when": when}
-                    genes.append(Gene(f"{group}[{slot}]", options, **parent))  # type: ignore[arg-type]
-                    slot += 1
+            genes += [
+                Gene(f"{group}[{slot}]", options, parent=parent, when=when) for slot, (parent, when) in enumerate(there)
+            ]
         self.genes = (*genes, size_gene(self.name, sizes))
+        self.sites = _sites(there)
 
     def _build(self, values: dict[str, Any], batch: int) -> Network:
         blocks = [
@@ -125,3 +176,21 @@ class OfaProxylessNas(Space):
             for kernel, expansion in zip(values["ks"], values["e"], strict=True)
         ]
         return _network(self.name, blocks, CHANNELS, self.width, values["r"], self.classes, batch)
+
+    def parts(self, code: Code) -> dict[str, Hashable]:
+        """See :class:`~codesign.nas.spaces.Space`: a block depends on its place, its two genes and the image's size."""
+        kernels, expansions = code[_DEPTHS : _DEPTHS + len(_PLACES)], code[_DEPTHS + len(_PLACES) : -1]
+        there = self._there(code)
+        blocks = [
+            genes if here else None for genes, here in zip(zip(kernels, expansions, strict=True), there, strict=True)
+        ]
+        return _parts(blocks, code[-1])
+
+    def standing(self, code: Code) -> dict[str, str]:
+        """See :class:`~codesign.nas.spaces.Space`: a site for every block of every unit."""
+        return _standing(self._there(code))
+
+    @staticmethod
+    def _there(code: Code) -> list[bool]:
+        """Of every slot, whether the unit is deep enough."""
+        return [unit >= _DEPTHS or DEPTHS[code[unit]] > i for unit, i in _PLACES]

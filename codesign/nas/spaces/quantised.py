@@ -5,9 +5,10 @@
 A group of layers has a gene each for the bits of its weights and of what its layers write. Groups are
 
 * ``per="network"``: all layers, in any space;
-* ``per="stage"``, ``per="layer"``: the stages, or the single layers, of spaces that say where layers are
-  (:attr:`Space.sites`). A layer belongs to its place, not to its position in one network: the third block of a unit has
-  genes of its own, and they matter in networks whose unit has three blocks.
+* ``per="stage"``: the stages of spaces that say where layers are (:attr:`Space.sites`);
+* ``per="layer"``: the single layers of spaces that also say which layers are there. A layer belongs to its place, not
+  to its position in one network: the third block of a unit has genes of its own, and they matter in networks whose unit
+  has three blocks.
 
 An activation has one width, for the layer that writes it and for all that read it, and its producer says which. What
 does not multiply and accumulate (activation functions, pooling, sums) writes as many bits as its first operand has: a
@@ -21,7 +22,7 @@ The written form is ``{"network": .., "weight_bits": [..], "activation_bits": [.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
@@ -31,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from accelerators.operators import Operator
 from codesign.nas.quantisation import Bits, has_depthwise
-from codesign.nas.spaces._base import Code, Codes, FeatureKind, Gene, Space
+from codesign.nas.spaces._base import Code, Codes, FeatureKind, Gene, Site, Space
 from codesign.nas.spaces._genes import count
 from codesign.networks import Network, NetworkError
 
@@ -92,6 +93,11 @@ class Quantised(Space):
             raise NetworkError(
                 f"{self.name}: per must be network, as {space.name} does not say where its layers are (got {per!r})"
             )
+        if per == "layer" and not all(site.layers for site in space.sites):
+            raise NetworkError(
+                f"{self.name}: per must be network or stage, as {space.name} does not say which layers are where "
+                f"(got {per!r})"
+            )
         self.space, self.per = space, per
         (self.ends,) = _bits(f"{self.name}: ends", (ends,))
         self.weights = _bits(f"{self.name}: weights", weights)
@@ -101,14 +107,9 @@ class Quantised(Space):
             found["network"] = _Place(None, frozenset(), True)
         for site in space.sites if per == "layer" else ():
             place = _Place(site.parent, site.when, not site.last)
-            found |= {f"{site.name}.{layer}": place for layer in site.layers}
-        for site in space.sites if per == "stage" else ():
-            earlier = found.get(site.stage, _Place(site.parent, frozenset(), False))
-            when = earlier.when | site.when
-            # A stage of which a part is always there is so itself.
-            always = None in (earlier.parent, site.parent) or len(when) == len(space.genes[site.parent or 0].options)
-            parent = None if always else site.parent
-            found[site.stage] = _Place(parent, frozenset() if always else when, earlier.writes or not site.last)
+            found |= {_layer(site, layer): place for layer in site.layers}
+        for stage in dict.fromkeys(site.stage for site in space.sites) if per == "stage" else ():
+            found[stage] = self._stage([site for site in space.sites if site.stage == stage])
         writing = [name for name, place in found.items() if place.writes]
         bits = [("weight_bits", self.weights, list(found)), ("activation_bits", self.activations, writing)]
         self.genes = (
@@ -126,11 +127,32 @@ class Quantised(Space):
         )
         self._by_name = {group.name: group for group in self.groups}
         self._stages = {site.name: site.stage for site in space.sites}
-        self._by_site: dict[str | None, tuple[Group, ...]] = {None: self.groups if per == "network" else ()}
-        for site in space.sites:
-            names = [site.stage] if per == "stage" else [f"{site.name}.{layer}" for layer in site.layers]
-            self._by_site[site.name] = tuple(self._by_name[name] for name in names) if per != "network" else self.groups
+        self._by_site: dict[str, list[Group]] = {}
+        for site in space.sites if per != "network" else ():
+            names = [site.stage] if per == "stage" else [_layer(site, layer) for layer in site.layers]
+            self._by_site[site.name] = [self._by_name[name] for name in names]
         self._known: dict[Hashable, _Part] = {}
+
+    def _stage(self, sites: Sequence[Site]) -> _Place:
+        """Where a stage is there: where one of its sites is."""
+        options: dict[int | None, frozenset[int]] = {}
+        for site in sites:
+            options[site.parent] = options.get(site.parent, frozenset()) | site.when
+        there: dict[int | None, frozenset[int]] = {}
+        for parent, when in options.items():
+            # What is there with all options of a gene is there where the gene matters.
+            while parent is not None and len(when) == len(self.space.genes[parent].options):
+                gene = self.space.genes[parent]
+                parent, when = gene.parent, gene.when
+            there[parent] = there.get(parent, frozenset()) | when
+        writes = not all(site.last for site in sites)
+        if None in there:
+            return _Place(None, frozenset(), writes)
+        if len(there) > 1:
+            names = ", ".join(self.space.genes[parent].name for parent in there if parent is not None)
+            raise NetworkError(f"{self.name}: stage {sites[0].stage} must be there as of one gene (got {names})")
+        ((parent, when),) = there.items()
+        return _Place(parent, when, writes)
 
     # -- networks -----------------------------------------------------------------------------------------------------
 
@@ -170,11 +192,9 @@ class Quantised(Space):
     def _group(self, layer: str, standing: Mapping[str, str]) -> Group:
         if self.per == "network":
             return self.groups[0]
-        beginning = layer
-        while beginning not in standing:
-            if not beginning:
-                raise NetworkError(f"{self.name}: layer {layer} must be at a site of the space")
-            beginning = beginning.rpartition(".")[0]
+        beginning = _above(layer, standing)
+        if not beginning:
+            raise NetworkError(f"{self.name}: layer {layer} must be at a site of the space")
         site = standing[beginning]
         return self._by_name[self._stages[site] if self.per == "stage" else site + layer[len(beginning) :]]
 
@@ -199,13 +219,14 @@ class Quantised(Space):
         parts = self.space.parts(inner)
         if parts is None:
             return None
-        standing = self.space.standing(inner) if self.per != "network" else {}
+        groups_of = self._groups_of(parts, inner)
         width = self.ends
         found: dict[str, Hashable] = {}
         network: Network | None = None
         for name, part in parts.items():
-            groups = self._by_site[standing.get(name)]
-            bits = tuple((code[group.weights], group.activations and code[group.activations]) for group in groups)
+            bits = tuple(
+                (code[group.weights], group.activations and code[group.activations]) for group in groups_of[name]
+            )
             state = found[name] = part, bits, width
             if state not in self._known:
                 if network is None:
@@ -217,6 +238,21 @@ class Quantised(Space):
                 depthwise = any(operator.kind == "depthwise" for operator in operators)
                 self._known[state] = _Part(writes, _bits_of(network, layers), depthwise)
             width = self._known[state].writes
+        return found
+
+    def _groups_of(self, parts: Mapping[str, Hashable], inner: Code) -> dict[str, list[Group]]:
+        """Groups of the layers in every part: those of the sites in it, or of the site that it is in."""
+        if self.per == "network":
+            return {part: [*self.groups] for part in parts}
+        standing = self.space.standing(inner)
+        found: dict[str, list[Group]] = {part: [] for part in parts}
+        for beginning, site in standing.items():
+            part = _above(beginning, found)
+            if part:
+                found[part] += self._by_site[site]
+        for part, groups in found.items():
+            if not groups and (around := _above(part, standing)):
+                groups += self._by_site[standing[around]]
         return found
 
     # -- written form and numbers -------------------------------------------------------------------------------------
@@ -269,6 +305,18 @@ class Quantised(Space):
 
 
 _KEYS = ("weight_bits", "activation_bits")
+
+
+def _layer(site: Site, layer: str) -> str:
+    """The name of the group of one of a site's layers."""
+    return f"{site.name}.{layer}" if layer else site.name
+
+
+def _above(name: str, names: Container[str]) -> str:
+    """The longest beginning of a dotted name, or all of it, that is among some names; "" if none is."""
+    while name and name not in names:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _bits_of(network: Network, layers: Sequence[str]) -> tuple[Bits, ...]:

@@ -28,7 +28,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from accelerators.documents import Document, DocumentError, StrictModel, json_schema, parse, read
-from codesign.nas.spaces._base import Gene, Space
+from codesign.nas.spaces._base import Gene, Site, Space
 from codesign.nas.spaces.blocks import USES, Block, BlockKind, Shortcut, build
 from codesign.networks import Builder, Network
 from codesign.networks.builder import ACTIVATIONS
@@ -149,8 +149,12 @@ class StagedSpace(Space):
         self.name = sheet.name
         self.genes = ()
         self._add("resolution", sheet.resolution)
+        self.sites = (Site("stem", "stem", ()),)
         for number, stage in enumerate(sheet.stages, start=1):
             self._add_stage(_name(stage, number), stage)
+        if sheet.head.channels is not None:
+            self.sites = (*self.sites, Site("head", "head", ()))
+        self.sites = (*self.sites, Site("classifier", "head", (), last=True))
 
     def _add(
         self, name: str, options: list[Any], parent: int | None = None, when: frozenset[int] = frozenset()
@@ -167,6 +171,7 @@ class StagedSpace(Space):
         deeper = [frozenset(i for i, d in enumerate(stage.depth) if d > layer) for layer in range(max(stage.depth))]
         if not deeper:
             return
+        self.sites = (*self.sites, Site(name, name, (), *self._parent(depth, deeper[0])))
         self._add(f"{name}.width", stage.width, *self._parent(depth, deeper[0]))
         for layer in range(1 if stage.one_choice else len(deeper)):
             at = "" if stage.one_choice else f"[{layer}]"

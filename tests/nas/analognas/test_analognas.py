@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from codesign.nas.analognas import Evolution, Labels, Limits, Surrogate, evolve, search_at_random, shipped_search
 from codesign.nas.analognas.ranking import Ranker, pairwise_hinge
 from codesign.nas.analognas.tables import read_table
-from codesign.nas.spaces.analog_resnet import FEATURES, Architecture, MainBlock, Space, parameters
+from codesign.nas.spaces.analog_resnet import FEATURES, AnalogResNet, Architecture, MainBlock, parameters
 
 PUBLISHED = Path(__file__).parent / "data" / "published_cifar10_head.csv"
-SPACE = Space(channels=(4, 8, 12), kernels=(3, 5), main_blocks=(1, 2, 3), depths=(1, 2, 3), branches=(1, 2, 3))
+SPACE = AnalogResNet(channels=(4, 8, 12), kernels=(3, 5), main_blocks=(1, 2, 3), depths=(1, 2, 3), branches=(1, 2, 3))
 
 
 # -- the loss ----------------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def test_the_hinge_of_a_pair():
 
 def _features(count, seed=0):
     random = np.random.default_rng(seed)
-    return np.array([SPACE.sample(random).encode() for _ in range(count)], float)
+    return np.array([SPACE.draw(random).encode() for _ in range(count)], float)
 
 
 def _value(features):
@@ -165,7 +165,7 @@ def test_evolution_finds_the_optimum_that_is_known():
     assert [(block.depth, block.branches) for block in found.architecture.blocks] == [(1, 3)] * 3
     assert found.feasible
     assert found.avm == 3
-    assert found.architecture in SPACE
+    assert SPACE.architecture(SPACE.code(found.architecture)) == found.architecture
 
 
 def test_evolution_is_better_than_as_many_random_networks():
@@ -182,7 +182,7 @@ def test_the_published_search_is_no_better_than_one_network_at_random():
         shipped_search(_Known(), SPACE, _limits(), population=5, generations=3, seed=s).accuracy for s in range(60)
     ]
     random = np.random.default_rng(0)
-    single = _Known().predict([SPACE.sample(random) for _ in range(1000)]).accuracy
+    single = _Known().predict([SPACE.draw(random) for _ in range(1000)]).accuracy
     error = single.std() / math.sqrt(60)
     assert abs(np.mean(shipped) - single.mean()) < 4 * error
 
@@ -190,7 +190,7 @@ def test_the_published_search_is_no_better_than_one_network_at_random():
 def test_limits_that_nothing_meets_are_said():
     found = evolve(_Known(), SPACE, _limits(most=10), generations=5)
     assert not found.feasible
-    smallest = min(parameters(SPACE.sample(np.random.default_rng(i))) for i in range(200))
+    smallest = min(parameters(SPACE.draw(np.random.default_rng(i))) for i in range(200))
     assert found.parameters <= smallest
 
 
@@ -203,11 +203,11 @@ def test_searches_are_repeatable():
 @given(st.integers(0, 2**32))
 def test_mutations_stay_in_the_space(seed):
     evolution = Evolution(SPACE, population=4, seed=seed)
-    architecture = SPACE.sample(evolution.random)
+    architecture = SPACE.draw(evolution.random)
     changed = 0
     for _ in range(20):
         mutated = evolution.mutated(architecture)
-        assert mutated in SPACE
+        assert SPACE.architecture(SPACE.code(mutated)) == mutated
         changed += mutated != architecture
         architecture = mutated
     assert changed >= 10
@@ -236,6 +236,8 @@ def test_evolution_keeps_the_best_and_refuses_what_is_no_number():
 
 
 def test_a_space_of_one_network_is_searched():
-    space = Space((4,), (3,), (1,), (1,), ("A",), (1,), (1,))
+    space = AnalogResNet(
+        channels=(4,), kernels=(3,), main_blocks=(1,), depths=(1,), kinds=("A",), widenings=(1,), branches=(1,)
+    )
     found = evolve(_Known(), space, _limits(), generations=3, population=2)
     assert found.architecture == Architecture(4, (MainBlock(1),))

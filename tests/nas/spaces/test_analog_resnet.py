@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.nas.spaces import analog_resnet
-from codesign.nas.spaces.analog_resnet import Architecture, MainBlock, Space, decode, network, parameters
+from codesign.nas.spaces.analog_resnet import AnalogResNet, Architecture, MainBlock, decode, network, parameters
 from codesign.networks import NetworkError
 
-TINY = Space((4, 6), (3,), (1, 2), (1, 2), ("A", "B"), (1, 2), (1, 3))
+TINY = AnalogResNet(channels=(4, 6), kernels=(3,), main_blocks=(1, 2), depths=(1, 2), widenings=(1, 2), branches=(1, 3))
 
 blocks = st.builds(
     MainBlock, st.integers(1, 3), st.sampled_from(analog_resnet.KINDS), st.integers(1, 3), st.integers(1, 3)
@@ -26,9 +27,35 @@ architectures = st.builds(
 def test_the_size_of_the_space_is_exact():
     assert TINY.size == 2 * (16 + 16**2)
     random = np.random.default_rng(0)
-    assert len({TINY.sample(random) for _ in range(20_000)}) == TINY.size
-    # 6 channels, 3 kernels; 16 depths, 2 kinds, 4 widenings, 12 branches in 1 to 5 main blocks.
-    assert Space().size == 18 * sum((16 * 2 * 4 * 12) ** number for number in range(1, 6))
+    assert len({TINY.draw(random) for _ in range(20_000)}) == TINY.size
+    # |OC0| |KS0| sum_M (|R| |kinds| |WF| |B|)^M: 6 channels, 3 kernels; 16 depths, 2 kinds, 4 widenings, 12 branches.
+    assert AnalogResNet().size == 18 * sum((16 * 2 * 4 * 12) ** number for number in range(1, 6))
+
+
+def test_codes_stand_for_architectures():
+    architectures = {TINY.architecture(code) for code in TINY.codes()}
+    assert len(architectures) == TINY.size
+    assert {TINY.architecture(TINY.code(found)) for found in architectures} == architectures
+    for found in architectures:
+        assert TINY.network(TINY.code(found)).unique() == network(found).unique()
+
+
+def test_the_paper_s_numbers_are_read():
+    """As a list, an array and JSON; the kernel, which is not among them, is 3."""
+    found = Architecture(16, (MainBlock(3, "B", 2, 4), MainBlock(5, "A", 1, 6)))
+    numbers, space = found.encode(), AnalogResNet()
+    for written in (numbers, list(numbers), np.array(numbers), json.dumps(numbers)):
+        assert space.architecture(space.parse(written)) == found
+    assert space.write(space.code(found)) == {
+        "OC0": 16, "KS0": 3, "M": 2, "R": [3, 5, None, None, None], "kind": ["B", "A", None, None, None],
+        "WF": [2, 1, None, None, None], "B": [4, 6, None, None, None],
+    }  # fmt: skip
+    with pytest.raises(NetworkError, match=r"analog_resnet: OC0 must be one of 8, .* \(got 10\)"):
+        space.parse([10, *numbers[1:]])
+    with pytest.raises(NetworkError, match=r"analog_resnet: KS0 must be one of 5 \(got 3\)"):
+        AnalogResNet(kernels=(5,)).parse(numbers)
+    with pytest.raises(NetworkError, match=r"analog_resnet: M must be one of 1 \(got 2\)"):
+        AnalogResNet(main_blocks=(1,)).code(found)
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,9 +113,9 @@ def test_macs_grow_with_branches_and_depth():
 @given(architectures)
 def test_the_torch_module_is_the_graph(architecture):
     torch = pytest.importorskip("torch")
-    from codesign.nas.analognas.module import AnalogResNet
+    from codesign.nas.analognas.module import AnalogResNetModule
 
-    model = AnalogResNet(architecture, input_channels=2, classes=7).eval()
+    model = AnalogResNetModule(architecture, input_channels=2, classes=7).eval()
     graph = network(architecture, input_channels=2, classes=7, resolution=9)
     assert sum(values.numel() for values in model.parameters()) == graph.parameters
     modules, shapes = dict(model.named_modules()), {}
@@ -107,10 +134,10 @@ def test_the_torch_module_is_the_graph(architecture):
 
 def test_modules_are_drawn_from_their_seed():
     torch = pytest.importorskip("torch")
-    from codesign.nas.analognas.module import AnalogResNet
+    from codesign.nas.analognas.module import AnalogResNetModule
 
     architecture = Architecture(4, (MainBlock(2, "B", 2, 2),))
-    first, again, other = (AnalogResNet(architecture, seed=seed).state_dict() for seed in (1, 1, 2))
+    first, again, other = (AnalogResNetModule(architecture, seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["stem.0.weight"], other["stem.0.weight"])
 
@@ -138,6 +165,12 @@ def _with(position, value):
         (lambda: Architecture(8, (MainBlock(1),), 4), r"kernel must be odd \(got 4\)"),
         (lambda: network(GOOD, resolution=0), r"resolution must be an integer >= 1 \(got 0\)"),
         (lambda: network(GOOD, classes=0), r"classes must be an integer >= 1 \(got 0\)"),
+        (lambda: AnalogResNet(channels=()), r"channels must be a list of integers \(got \(\)\)"),
+        (lambda: AnalogResNet(depths=(2, 1)), r"depths must be different, in increasing order \(got \[2, 1\]\)"),
+        (lambda: AnalogResNet(kernels=(3, 4)), r"kernels must be odd \(got 4\)"),
+        (lambda: AnalogResNet(kinds=("A", "C")), r"kinds must be some of A, B, in this order \(got \('A', 'C'\)\)"),
+        (lambda: AnalogResNet(main_blocks=(5, 6)), r"main_blocks must be at most 5 \(got 6\)"),
+        (lambda: AnalogResNet(resolution=0), r"resolution must be an integer >= 1 \(got 0\)"),
     ],
 )
 def test_mistakes_are_named(make, message):

@@ -11,8 +11,21 @@ import pytest
 
 from codesign.nas import spaces
 from codesign.nas.quantisation import Bits
-from codesign.nas.spaces import NasBench201, OfaMobileNetV3, OfaResNet50, Quantised, quantised
-from codesign.nas.testing import SpaceConformance
+from codesign.nas.spaces import (
+    AnalogResNet,
+    Darts,
+    FbNet,
+    Hat,
+    NasBench201,
+    OfaMobileNetV3,
+    OfaProxylessNas,
+    OfaResNet50,
+    ProxylessNas,
+    Quantised,
+    Site,
+    quantised,
+)
+from codesign.nas.testing import Cut, SpaceConformance
 from codesign.networks import Network, NetworkError
 
 MOBILE = OfaMobileNetV3()
@@ -37,6 +50,55 @@ class TestQuantisedWeights(SpaceConformance):
     networks = 5
 
 
+class TestQuantisedCellStages(SpaceConformance):
+    space = Quantised(NasBench201(), per="stage")
+
+
+class TestQuantisedEdges(SpaceConformance):
+    space = Quantised(NasBench201("cifar100"), weights=(4, 8), activations=(4, 8), per="layer")
+    networks = 5
+
+
+class TestQuantisedFbNet(SpaceConformance):
+    space = Quantised(FbNet(), per="stage")
+    networks = 5
+
+
+class TestQuantisedFbNetLayers(SpaceConformance):
+    space = Quantised(FbNet("imagenet"), weights=(4, 8), activations=(2, 8), per="layer")
+    networks = 5
+
+
+class TestQuantisedProxylessNas(SpaceConformance):
+    space = Quantised(ProxylessNas(), weights=(4, 8), activations=(2, 8), per="layer")
+    networks = 5
+
+
+class TestQuantisedOfaProxylessNas(SpaceConformance):
+    space = Quantised(OfaProxylessNas(), per="stage")
+    networks = 5
+
+
+class TestQuantisedMnasNet(SpaceConformance):
+    space = Quantised(spaces.mnasnet(), per="stage")
+    networks = 3
+
+
+class TestQuantisedDarts(SpaceConformance):
+    space = Quantised(Darts(), weights=(4, 8), activations=(4, 8), per="stage")
+    networks = 2
+
+
+class TestQuantisedAnalogResNet(SpaceConformance):
+    space = Quantised(AnalogResNet(depths=(1, 2), branches=(1, 3), resolution=16), weights=(4, 8), per="stage")
+    networks = 5
+
+
+class TestQuantisedHat(SpaceConformance):
+    space = Quantised(Hat("iwslt14deen"), weights=(4, 8), per="stage")
+    networks = 1
+
+
 def _without_bits(network: Network) -> Counter[Any]:
     return Counter(
         replace(layer.operator, tensors=tuple(replace(t, bits=None) for t in layer.operator.tensors))
@@ -45,7 +107,7 @@ def _without_bits(network: Network) -> Counter[Any]:
 
 
 @pytest.mark.parametrize("per", ["network", "stage", "layer"])
-@pytest.mark.parametrize("inner", [MOBILE, OfaResNet50.naas()])
+@pytest.mark.parametrize("inner", [MOBILE, OfaResNet50.naas(), NasBench201(), FbNet(), ProxylessNas()])
 def test_every_tensor_has_bits_and_one_width(inner: spaces.Space, per: quantised.Per) -> None:
     """Producer and consumers agree; first and last are 8; the rest of the network is the inner space's."""
     space = Quantised(inner, weights=(2, 3), activations=(4, 5, 6), per=per)
@@ -70,7 +132,7 @@ def test_every_tensor_has_bits_and_one_width(inner: spaces.Space, per: quantised
         layers = [layer.operator for layer in network if layer.operator.macs]
         assert bits == tuple((o.tensor("weights").bits, o.tensor("inputs").bits) for o in layers)
         assert bits[0].activations == 8
-        assert depthwise == (inner is MOBILE)
+        assert depthwise == isinstance(inner, OfaMobileNetV3 | FbNet | ProxylessNas)
 
 
 def test_bits_are_those_of_the_place() -> None:
@@ -157,12 +219,58 @@ def test_by_name_as_experiments_write_it() -> None:
         ({"space": "ofa_mobilenet_v3", "activations": ["int8"]}, r"activations must be an integer >= 1 \(got 'int8'\)"),
         ({"space": "ofa_mobilenet_v3", "ends": 0}, r"ends must be an integer >= 1 \(got 0\)"),
         ({"space": "ofa_mobilenet_v3", "per": "block"}, r"per must be one of network, stage, layer \(got 'block'\)"),
-        ({"space": "nas_bench_201", "per": "stage"}, r"per must be network, as nas_bench_201 does not say where"),
+        ({"space": "darts", "per": "layer"}, r"per must be network or stage, as darts does not say which layers are"),
     ],
 )
 def test_what_is_wrong_is_said(options: dict[str, Any], message: str) -> None:
     with pytest.raises(NetworkError, match=message):
         spaces.load("quantised", **options)
+
+
+def test_spaces_without_sites_have_bits_of_networks_only() -> None:
+    cut = Cut(NasBench201(), frozenset({0}))
+    assert Quantised(cut, per="network").size == 5 * 3 * 3
+    with pytest.raises(NetworkError, match=r"per must be network, as nas_bench_201 does not say where .*'stage'"):
+        Quantised(cut)
+
+
+def test_stages_are_there_as_of_one_gene() -> None:
+    """Of cells without convolutions no stage is known to be there, nor where it is."""
+    space = NasBench201()
+    space.sites = tuple(site for site in space.sites if site.name != "stem")
+    with pytest.raises(NetworkError, match=r"stage stage0 must be there as of one gene \(got op\[0\], op\[1\], "):
+        Quantised(space, per="stage")
+
+
+def test_a_stage_that_is_there_with_all_options_is_where_their_gene_matters() -> None:
+    """A second layer that is chosen where the first is left out."""
+    space = FbNet()
+    space.genes = tuple(
+        replace(gene, parent=0, when=frozenset({8})) if i == 1 else gene for i, gene in enumerate(space.genes)
+    )
+    options = [frozenset(range(8)), frozenset({8})]
+    space.sites = tuple(Site(f"cells.1.{k}", "second", (), 1, when) for k, when in enumerate(options))
+    quantised = Quantised(space, weights=(4, 8), activations=(8,))
+    assert (quantised.genes[22].parent, quantised.genes[22].when) == (0, {8})
+
+
+def test_what_is_not_there_has_no_bits() -> None:
+    """A first layer that is left out, an edge without convolution; a convolution in place of a block has its own."""
+    skipped = Quantised(FbNet(), weights=(4, 8), activations=(8,), per="layer")
+    names = [group.name for group in skipped.groups]
+    code = np.full(len(skipped.genes), 1)
+    code[:22] = 8
+    code[-sum(group.activations is not None for group in skipped.groups) :] = 0
+    bits = skipped.write(code)["weight_bits"]
+    there = [name for name, chosen in zip(names, bits, strict=True) if chosen is not None]
+    assert there == [
+        "stem.conv", *(f"cells.{i}.skip.conv" for i in (1, 5, 9, 13, 17, 21)), "header.conv", "fc",
+    ]  # fmt: skip
+    assert "cells.0.skip.conv" not in names
+    stages = Quantised(FbNet(), weights=(4, 8), activations=(8,), per="stage")
+    assert stages.size == (8 * 2 + 1) * 9**21 * 2**8
+    edges = Quantised(NasBench201(), weights=(4, 8), activations=(8,), per="layer")
+    assert edges.size == (3 + 2 * 2**15) ** 6 * 2 ** (1 + 2 * 3 + 1)
 
 
 def test_spaces_are_quantised_once() -> None:

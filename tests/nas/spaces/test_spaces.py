@@ -14,6 +14,7 @@ from accelerators.documents import DocumentError
 from codesign.nas import spaces
 from codesign.nas.spaces import (
     SPACES,
+    AnalogResNet,
     Darts,
     FbNet,
     Hat,
@@ -49,6 +50,15 @@ stages:
   - {name: last, block: [basic, bottleneck, conv], width: 96, stride: 2, ratio: [0.25, 0.5], shortcut: [identity, none]}
 head: {channels: 512}
 """
+
+
+class TestAnalogResNet(SpaceConformance):
+    space = AnalogResNet(depths=(1, 2, 4), branches=(1, 2, 5), resolution=24, input_channels=1, classes=7)
+
+    def test_options_are_those_of_its_networks(self) -> None:
+        network = self.space.network(self.sample(1)[0])
+        assert network.inputs[0].shape == (1, 24, 24)
+        assert network.layer("classifier").operator.words(network.layer("classifier").operator.output) == 7
 
 
 class TestNasBench201(SpaceConformance):
@@ -159,6 +169,9 @@ class TestOfaResNet50(SpaceConformance):
 
     def test_naas_searches_about_1e13(self) -> None:
         space = OfaResNet50.naas()
+        assert space.name == space.network([0] * len(space.genes)).name == "naas_resnet50"
+        with pytest.raises(NetworkError, match=r"^naas_resnet50: r must be one of 128, .* \(got 130\)"):
+            space.parse({"d": [0] * 5, "e": [0.2] * 18, "w": [0] * 6, "r": 130})
         assert space.size == 9 * self.space.size // 8
         assert 1e13 < space.size < 3e13
         assert 208 in space.genes[-1].options
