@@ -111,7 +111,7 @@ def learn(
         str | None, typer.Option(help="start from a processor, or from another device's predictor (.npz)")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="processes (Gaussian), or HAT's perceptron, which takes some hundred measurements")
+        str, typer.Option(help="processes (Gaussian), or HAT's perceptron, which wants more measurements")
     ] = "processes",
     batch: Batch = None,
     options: SetOption = None,

@@ -1,7 +1,7 @@
 """Models on operators' counts: latency, or energy, with its uncertainty, from 20 measurements or more.
 
 There are two: Gaussian processes, and the perceptron with which HAT predicts latencies
-(:mod:`codesign.predictors.mlp`), which learns from operators' sums over classes and wants many hundred measurements.
+(:mod:`codesign.predictors.mlp`), which learns from operators' sums over classes; HAT gives it 2,000 measurements.
 
 Processes: time is mostly a sum over operators, so a process has a linear part, and a smooth part for what is no sum
 (operators that run side by side or find their inputs in a cache). What a device makes of dead operators is not known:
