@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from codesign.experiments.ledger import Ledger
 from codesign.experiments.specifications import files_of
 from codesign.experiments.summary import summaries
 from codesign.nas import spaces
+from codesign.reports._run import Run
+from codesign.reports.html import _Page
 from codesign.search.pareto import front
 
 SPACE = """\
@@ -543,8 +547,20 @@ def test_the_report_says_whose_gain_it_is(folder: Path) -> None:
     assert "Accuracy against EDP" in page
     # The product of both parts is the whole.
     times = "\N{MULTIPLICATION SIGN}"
-    numbers = [float(word.rstrip(times)) for word in done.stdout.split() if word.endswith(times)]
-    assert numbers[0] == pytest.approx(numbers[1] * numbers[2], rel=0.02)
+    said = done.stdout.partition("Against the baseline")[2].partition("by the hardware")[0]
+    parts = re.findall(rf"(\S+){times}\s+(lower|higher)|(the\s+same)", said)
+    whole, network, hardware = (
+        1 if same else float(number) ** (1 if way == "lower" else -1) for number, way, same in parts
+    )
+    assert whole == pytest.approx(network * hardware, rel=0.03)
+    # The other way round, it is higher.
+    with Ledger(path, write=False) as ledger:
+        run = Run.of(ledger)
+    assert run.best is not None and run.baseline is not None
+    (sentence,) = _Page(replace(run, best=run.baseline, baseline=run.best)).gains()
+    turned = re.findall(rf"(\S+){times} (lower|higher)|(the same)", sentence)
+    assert turned[0][1] == {"lower": "higher", "higher": "lower", "": ""}[parts[0][1]]
+    assert turned[0][0] == parts[0][0]
 
 
 def test_processors_in_other_number_types(tmp_path: Path) -> None:
