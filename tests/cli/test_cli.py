@@ -59,6 +59,33 @@ def test_list_and_show(tiny: Path) -> None:
     assert json.loads(codesign("schema").stdout)["title"] == "SpatialSheet"
 
 
+def test_the_lectures_devices_can_be_read_off_the_list() -> None:
+    rows = {line.split()[0]: line for line in codesign("list", "accelerators").stdout.splitlines() if line.strip()}
+    for name, *figures in (
+        ("gtx_1080ti", "10 TOP/s", "11 GB", "250 W"),
+        ("raspberry_pi_3", "50 GOP/s", "1 GB", "1.5 W"),
+        ("micro_bit", "16 MOP/s", "16 kB", "1 mW"),
+        ("arduino_uno", "4 MOP/s", "2 kB", "1 mW"),
+    ):
+        assert all(f" {figure} " in rows[name] for figure in figures), rows[name]
+        assert " 0 kB" not in rows[name]
+
+
+def test_a_processor_is_shown_with_all_that_its_figures_depend_on() -> None:
+    shown = codesign("show", "gtx_1080ti").stdout
+    for text in (
+        "28 of 28 cores",
+        "convolution 1, depthwise 0.05",
+        "32 x 32, 64 x 64",
+        "RAM   484 GB/s           11 GB",
+    ):
+        assert text in shown
+    assert "departs from its runtime: efficiency.convolution 1 (else 0.35)" in shown
+    shown = codesign("show", "raspberry_pi_4").stdout
+    assert "1 of 4 cores" in shown
+    assert "departs" not in shown
+
+
 def test_python_in_four_lines(tiny: Path) -> None:
     from codesign import evaluate
 
