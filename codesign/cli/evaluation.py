@@ -134,7 +134,8 @@ def evaluate(
     console = console_of()
     for warning in graph.warnings:
         console.print(f"note: {warning}", markup=False)
-    console.print(f"{graph.name}: {si(graph.macs)}MACs, {si(graph.parameters)}parameters", highlight=False)
+    size = f"{si(graph.macs)}MACs, {si(graph.parameters)}parameters"
+    console.print(f"{graph.name}: {size}", markup=False, highlight=False, soft_wrap=True)
     console.print(summary_table(result))
     if batch is not None and batch > 1:
         console.print(f"energy, latency, EDP and runs/s are of whole batches of {batch}", highlight=False)

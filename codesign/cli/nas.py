@@ -164,9 +164,10 @@ def score(
     from codesign.predictors import OutOfRangeError
     from codesign.reports.tables import summary_table
 
-    name, separator, encoding = network.partition(":")
-    if not separator:
+    parts = spaces.split(network)
+    if parts is None:
         raise RefusedError(f"a network of a space is SPACE:ENCODING (got {network!r})")
+    name, encoding = parts
     space = spaces.load(name, **values_of("--set", options))
     code = space.parse(encoding)
     graph = space.network(code)

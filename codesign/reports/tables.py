@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from accelerators.costs import Cost
 from codesign.costs import MeasuredCost
@@ -89,7 +90,9 @@ def _area(area_mm2: float | None) -> str:
 
 def layer_table(network_cost: NetworkCost) -> Table:
     """One row per layer of a network on one candidate."""
-    table = Table(box=None, title=f"{network_cost.network} on {network_cost.hardware}", title_justify="left")
+    # Encodings have brackets, which mean nothing here.
+    title = Text(f"{network_cost.network} on {network_cost.hardware}")
+    table = Table(box=None, title=title, title_justify="left")
     for column in ("layer", "operator"):
         table.add_column(column)
     for column in ("energy uJ", "latency us", "EDP uJ ms", "utilisation", "gap"):
