@@ -167,15 +167,18 @@ def _on_one(
             certificate = None if isinstance(result, Infeasible) else result.certificate
             cost = result if isinstance(result, Infeasible) else result.cost
             priced[operator] = cost, certificate.gap if certificate else None
-    gaps = [gap for _, gap in priced.values()]
-    if None in gaps:
-        quality = None
-    else:
-        # All layers share one objective; the worst gap bounds the sum's for energy and latency.
-        worst = max((gap for gap in gaps if gap is not None), default=0.0)
-        quality = "optimal per layer" if worst == 0 else f"each layer within {worst:.2%}"
+    quality = mapping_quality([gap for _, gap in priced.values()])
     layers = tuple(layer_costs(hardware, graph, fused, priced))
     return NetworkCost(graph.name, hardware.name, hardware.area_mm2, hardware.macs, layers, quality)
+
+
+def mapping_quality(gaps: Sequence[float | None]) -> str | None:
+    """What is known about mappings with these gaps (None: not known) all together."""
+    if None in gaps:
+        return None
+    # All layers share one objective; the worst gap bounds the sum's for energy and latency.
+    worst = max((gap for gap in gaps if gap is not None), default=0.0)
+    return "optimal per layer" if worst == 0 else f"each layer within {worst:.2%}"
 
 
 def layer_costs(

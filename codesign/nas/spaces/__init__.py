@@ -95,6 +95,11 @@ def split(text: str) -> tuple[str, str] | None:
     return (space, encoding) if separator else None
 
 
+def encoding_of(text: str) -> str:
+    """The encoding of ``SPACE:ENCODING``, or of an encoding by itself."""
+    return text if _ENCODING.match(text) else text.partition(":")[2] or text
+
+
 def named_network(name_or_path: str | Path, /, *, batch: int | None = None, **options: Any) -> Network:
     """Any network by name: ``SPACE:ENCODING``, or what :func:`codesign.networks.load` takes.
 
@@ -132,6 +137,7 @@ __all__ = [
     "Quantised",
     "Site",
     "Space",
+    "encoding_of",
     "load",
     "named_network",
     "split",
