@@ -5,7 +5,7 @@
 
 ``FILE`` is an .npz file with one array per device (``help_raspi4_lat_ms``, ``hw360_pi5_onnx_cifar100_energy_mj``) and,
 but for NAS-Bench-201, the networks of its rows. Spearman's rank correlation of the *uncalibrated* models with what was
-measured, beside that of counting operations. What was computed and not measured, and devices that the catalog does not
+measured, beside that of counting operations. What was computed and not measured, devices that the catalog does not
 have, and hardware that cannot run one of the networks, are listed and not scored. Keys ``hw360_*`` were measured on one
 cell of every isomorphism class and are scored on those. ``--networks`` takes a sample.
 

@@ -301,6 +301,7 @@ def test_accuracy_is_the_more_the_better() -> None:
         ("like: eyeriss", "like: raspberry_pi_4", "must be an accelerator or a crossbar (got raspberry_pi_4)"),
         ("space: naas", "space: crossbar", "the crossbar space needs the crossbar that it is like"),
         ("  at_least", "  baseline: {network: '{\"d\": 3}'}\n  at_least", "nas.baseline.network: tiny: unknown 'd'"),
+        ("  at_least", "  baseline: {network: 'tiny.yaml:{\"d\": 3}'}\n  at_least", "network: tiny: unknown 'd'"),
     ],
 )
 def test_wrong_searches_get_place_rule_and_value(folder: Path, old: str, new: str, expected: str) -> None:
