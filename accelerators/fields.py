@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, ValidationInfo
 
-from accelerators.units import quantity
+from accelerators.units import UNITS, quantity, split_unit
 
 FROM_TECHNOLOGY = "from technology"
 #: Widths of number types that are not integers.
@@ -29,6 +29,9 @@ def measured(kind: str, low: float, high: float, *, whole: bool = False) -> Befo
 
     def convert(value: object, info: ValidationInfo) -> float:
         number, _ = quantity(value, kind)
+        if 0 < number < low and not split_unit(value)[1]:
+            # Nobody means 2.4 Hz.
+            raise ValueError(f"must have a unit of {', '.join(UNITS[kind])}, or be >= {low:g}")
         _between(number, low, high)
         if whole and number != int(number):
             raise ValueError("must be a whole number")

@@ -160,7 +160,10 @@ def _timed(table: LatencyTable, key: str, interpolate: bool) -> Cost | Infeasibl
     try:
         found = table.latency([key], interpolate)
     except MissingKeysError as error:
-        return Infeasible("missing", f"{table.name}: no entry for {error.keys[0]}", {"key": key})
+        text = f"{table.name}: no entry for {error.keys[0]}"
+        if interpolate:
+            text += ", and nothing of its kind to scale from"
+        return Infeasible("missing", text, {"key": key})
     source = found.interpolated.get(key)
     told = "measured" if source is None else f"interpolated from {source}"
     return Cost(0.0, 0, found.latency_ms * 1e-3, 0, 0, 0.0, told, {})

@@ -17,9 +17,10 @@ from accelerators.processors.processor import Processor
 from accelerators.spatial import constraint_files
 from accelerators.spatial.architecture import SpatialAccelerator
 from accelerators.spatial.streaming import stream
-from codesign import devices, networks, processors
+from codesign import devices, processors
 from codesign.costs import Evaluation, LayerCost, NetworkCost
 from codesign.devices import Device, LearnedDevice, TableDevice
+from codesign.nas.spaces import named_network
 from codesign.networks import Fusion, Network
 from mappers import (
     DEFAULT_EVALUATIONS,
@@ -55,18 +56,18 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a network on candidate hardware.
 
-    ``network`` and ``on`` are objects, catalog names or files (see :func:`codesign.devices.load`); ``options`` go to
-    :func:`codesign.networks.load` (``batch=4``). Every distinct operator is mapped once per candidate, see
-    :func:`mappers.map_operator` for ``objective`` ("edp", "energy", "latency"), ``mapper``, ``evaluations``,
-    ``node_limit``, ``seed``, ``pad`` and ``bypass``. ``constraints`` (a file, or a dataflow that comes with the
-    program) take the place of the candidates' native dataflows. ``fuse`` runs elementwise layers with their producer.
-    With ``together`` the mappings are chosen such that the network's EDP is least, see :func:`mappers.map_network`.
-    ``workers`` are processes; they change no result.
+    ``network`` and ``on`` are objects, catalog names or files (see :func:`codesign.devices.load`), a network also
+    ``SPACE:ENCODING``; ``options`` are those of the network or its space (``batch=4``). Every distinct operator is
+    mapped once per candidate, see :func:`mappers.map_operator` for ``objective`` ("edp", "energy", "latency"),
+    ``mapper``, ``evaluations``, ``node_limit``, ``seed``, ``pad`` and ``bypass``. ``constraints`` (a file, or a
+    dataflow that comes with the program) take the place of the candidates' native dataflows. ``fuse`` runs elementwise
+    layers with their producer. With ``together`` the mappings are chosen such that the network's EDP is least, see
+    :func:`mappers.map_network`. ``workers`` are processes; they change no result.
 
     Raises :class:`~codesign.networks.NetworkError`, :class:`~accelerators.documents.DocumentError`, and ValueError for
     candidates with one name; hardware that cannot run a layer is no error but part of the result.
     """
-    graph = network if isinstance(network, Network) else networks.load(str(network), **options)
+    graph = network if isinstance(network, Network) else named_network(network, **options)
     candidates = [on] if isinstance(on, Hardware | Device | str | Path) else list(on)
     loaded = [devices.load(c) if isinstance(c, str | Path) else c for c in candidates]
     names = [hardware.name for hardware in loaded]
@@ -166,15 +167,18 @@ def _on_one(
             certificate = None if isinstance(result, Infeasible) else result.certificate
             cost = result if isinstance(result, Infeasible) else result.cost
             priced[operator] = cost, certificate.gap if certificate else None
-    gaps = [gap for _, gap in priced.values()]
-    if None in gaps:
-        quality = None
-    else:
-        # All layers share one objective; the worst gap bounds the sum's for energy and latency.
-        worst = max((gap for gap in gaps if gap is not None), default=0.0)
-        quality = "optimal per layer" if worst == 0 else f"each layer within {worst:.2%}"
+    quality = mapping_quality([gap for _, gap in priced.values()])
     layers = tuple(layer_costs(hardware, graph, fused, priced))
     return NetworkCost(graph.name, hardware.name, hardware.area_mm2, hardware.macs, layers, quality)
+
+
+def mapping_quality(gaps: Sequence[float | None]) -> str | None:
+    """What is known about mappings with these gaps (None: not known) all together."""
+    if None in gaps:
+        return None
+    # All layers share one objective; the worst gap bounds the sum's for energy and latency.
+    worst = max((gap for gap in gaps if gap is not None), default=0.0)
+    return "optimal per layer" if worst == 0 else f"each layer within {worst:.2%}"
 
 
 def layer_costs(

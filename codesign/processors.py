@@ -49,8 +49,17 @@ def on_processor(graph: Network, processor: Processor) -> NetworkCost:
         fused = layer.name in inside
         layers.append(LayerCost(layer.name, layer.operator, whole, fused, dropped=costs is None and not fused))
     peak = processor.type.peak_ops_per_s / 2 / processor.clock_hz
-    quality = f"roofline, {processor.type.type}, {processor.runtime.name}"
-    return NetworkCost(graph.name, processor.name, None, peak, tuple(layers), quality)
+    return NetworkCost(graph.name, processor.name, None, peak, tuple(layers), _quality(processor, bits))
+
+
+def _quality(processor: Processor, bits: int) -> str:
+    """How figures were made; ``bits`` are those of the widest tensor, 0 where the network does not say."""
+    kind = processor.type
+    # Narrower tensors are computed, held and moved like the type's own.
+    wider = f" although tensors have up to {bits} bits" if 0 < bits < kind.bits else ""
+    idle = processor.cores_used < processor.cores
+    cores = f", {processor.cores_used} of {processor.cores} cores" if idle else ""
+    return f"roofline, {kind.type}{wider}, {processor.runtime.name}{cores}"
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,9 @@ def test_missing_entries_name_their_keys_unless_interpolated() -> None:
     (cost,) = evaluate(network, TableDevice("d", {"": short})).results
     assert cost.problems == [f"t: no entry for {gone}"]
     assert cost.latency_s is None
+    alone = LatencyTable("t", {key: entry for key, entry in short.entries.items() if not key.startswith("conv2d")})
+    (cost,) = evaluate(network, TableDevice("d", {"": alone}, interpolate=True)).results
+    assert f"t: no entry for {gone}, and nothing of its kind to scale from" in cost.problems
     # The same operator at another size stands in for it, in proportion to its bounds.
     other = gone.replace("K64", "K32")
     assert other != gone
@@ -327,6 +331,39 @@ def test_what_commands_refuse(tmp_path: Path) -> None:
     cell = "nas_bench_201:|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|"
     assert "at most 62 bits" in refused("evaluate", cell, "--on", "raspberry_pi_4", "--batch", "9" * 18)
     assert "--dim is for .onnx files" in refused("evaluate", cell, "--on", "raspberry_pi_4", "--dim", "N=3")
+
+
+def test_what_measured_devices_do_not_have_is_said(tmp_path: Path) -> None:
+    network = load("ds_cnn")
+    entries = table_of(network).entries
+    (tmp_path / "t.json").write_text(LatencyTable("t", dict(list(entries.items())[1:])).to_json())
+    done = run("evaluate", "ds_cnn", "--on", str(tmp_path / "t.json"), "galaxy_s7")
+    assert done.returncode == 1
+    assert done.stdout.count("no entry for") == done.stdout.count("--interpolate takes missing entries") == 1
+    assert "--interpolate" not in run("evaluate", "ds_cnn", "--on", str(tmp_path / "t.json"), "--interpolate").stdout
+    sizes = (96, 112, 128, 144, 160, 192, 224)
+    networks = [load("mobilenet_v2", resolution=size) for size in sizes]
+    Predictor("ms").fit(networks, [net.macs * 1e-7 for net in networks]).save(tmp_path / "phone.npz")
+    done = run("evaluate", "mobilenet_v2", "--on", str(tmp_path / "phone.npz"), "--layers")
+    assert "phone has no table of layers: a predictor knows networks as a whole" in done.stdout
+    assert "gap" not in done.stdout
+
+
+def test_a_chart_says_what_it_shows_and_what_it_leaves_out(tmp_path: Path) -> None:
+    chart = tmp_path / "c.svg"
+    done = run("evaluate", "ds_cnn", "--on", "galaxy_s7", "gtx_1080ti", "sram_digital", "--chart", str(chart))
+    assert done.returncode == 0, done.stderr
+    assert f"rooflines in {chart}" in done.stdout.replace("\n", "")
+    assert "without a roofline, and not in it: sram_digital" in done.stdout
+    drawn = chart.read_text()
+    assert all(
+        text in drawn for text in (">galaxy_s7<", ">gtx_1080ti<", ">ds_cnn<", "A dot is a layer", "share of the")
+    )
+    assert "sram_digital" not in drawn
+    # Both panels have the same ticks.
+    ticks = re.findall(r'id="xtick_\d+"', drawn)
+    assert ticks and len(set(ticks)) == len(ticks)
+    assert len(ticks) % 2 == 0
 
 
 def test_spaces_are_listed() -> None:

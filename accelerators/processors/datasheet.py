@@ -19,6 +19,7 @@ Example::
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -168,8 +169,10 @@ def load(document: Document) -> Processor:
 
 def _runtime_of(sheet: RuntimeUseSheet) -> Runtime:
     given: dict[str, Any] = {key: getattr(sheet, key) for key in sheet.model_fields_set if key != "like"}
+    changed: tuple[tuple[str, Any, Any], ...] = ()
     if sheet.like is not None:
         known = _known_runtime(sheet.like)
+        changed = tuple(_changed(known, given))
         for key in known.model_fields_set:
             value = getattr(known, key)
             # Of figures by class the others stay.
@@ -179,7 +182,20 @@ def _runtime_of(sheet: RuntimeUseSheet) -> Runtime:
         values["dispatch_s"] = given["dispatch"]
     if "scalar" in given:
         values["scalar"] = frozenset(given["scalar"])
-    return Runtime(**{"name": "runtime", **values})
+    return Runtime(**{"name": "runtime", **values}, changed=changed)
+
+
+def _changed(known: RuntimeSheet, given: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Figures that a datasheet gives otherwise than the runtime has them, in the order of the sheet's fields."""
+    for key in RuntimeSheet.model_fields:
+        if key not in given or key in ("name", "description", "source"):
+            continue
+        before, after = getattr(known, key), given[key]
+        if isinstance(after, dict):
+            of_class = ((f"{key}.{kind}", before.get(kind), figure) for kind, figure in after.items())
+            yield from (each for each in of_class if each[1] != each[2])
+        elif before != after:
+            yield key, before, after
 
 
 def _contradictions(document: Document, sheet: ProcessorSheet) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from accelerators.technology.compute import FLOAT_SIGNIFICANDS
 
@@ -50,7 +50,8 @@ class Runtime:
     without ``divides_pixels`` cores share the channels and images of a convolution only. ``folds_batch_norm`` and
     ``fuses_elementwise`` say what is merged into the operator before it, ``drops_unreachable`` and
     ``folds_zero_inputs`` what becomes of dead operators, and ``merges_duplicates`` whether operators that compute the
-    same are run once.
+    same are run once. ``changed`` are the figures in which a datasheet departs from the runtime that it names, each as
+    ``(place, what the runtime has, what the datasheet has)``; they say nothing that the figures do not.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Runtime:
     folds_zero_inputs: bool = True
     merges_duplicates: bool = False
     source: str = ""
+    changed: tuple[tuple[str, Any, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,11 @@ class Processor:
     def type(self) -> Arithmetic:
         """The number type that networks run in."""
         return self.arithmetic[0]
+
+    @property
+    def cores_used(self) -> int:
+        """Cores that the runtime has threads for."""
+        return min(self.cores, self.runtime.threads or self.cores)
 
     def holding(self, bits: int) -> Processor | None:
         """The same one with the fastest of its types that hold integers of so many bits as the one that networks run

@@ -69,12 +69,11 @@ def fill(processor: Processor, operator: Operator) -> float:
         # Vectors run along the groups, which have a channel each.
         channels, groups = channels * groups, 1
     best = 0.0
-    threads = min(processor.cores, processor.runtime.threads or processor.cores)
     for across, along in processor.tiles:
         if not processor.runtime.divides_pixels:
             along = pixels // operator.bound("N")
         blocks = math.ceil(channels / across) * groups * math.ceil(pixels / along)
-        waves = math.ceil(blocks / threads)
+        waves = math.ceil(blocks / processor.cores_used)
         used = channels * groups * pixels / (across * along) / (waves * processor.cores)
         best = max(best, used)
     return min(1.0, best)
@@ -95,8 +94,7 @@ def compute_s(processor: Processor, operator: Operator) -> float:
         reached = fill(processor, operator)
     else:
         elements = max(operator.words(tensor) for tensor in operator.tensors)
-        threads = min(processor.cores, runtime.threads or processor.cores)
-        reached = min(threads, math.ceil(elements / runtime.grain)) / processor.cores
+        reached = min(processor.cores_used, math.ceil(elements / runtime.grain)) / processor.cores
     if kind in runtime.scalar:
         return work * runtime.scalar_cycles / (processor.clock_hz * processor.cores * reached)
     efficiency = runtime.efficiency.get(kind, 1.0)
@@ -169,7 +167,7 @@ def memory_s(processor: Processor, step: Step) -> dict[str, float]:
     operator = step.operator
     word_bytes = processor.type.bits / 8
     # Caches give every core a part of their bandwidth.
-    part = min(processor.cores, processor.runtime.threads or processor.cores) / processor.cores
+    part = processor.cores_used / processor.cores
     rates = [("RAM", processor.ram_bandwidth_bytes_per_s)]
     rates += [(cache.name, cache.bandwidth_bytes_per_s * part) for cache in processor.caches]
     step_bytes = (sum(map(operator.words, operator.tensors)) + step.extra_words) * word_bytes

@@ -5,9 +5,9 @@
 
 ``FILE`` is an .npz file with one array per device (``help_raspi4_lat_ms``, ``hw360_pi5_onnx_cifar100_energy_mj``) and,
 but for NAS-Bench-201, the networks of its rows. Spearman's rank correlation of the *uncalibrated* models with what was
-measured, beside that of counting operations. What was computed and not measured, and devices that the catalog does not
-have, are listed and not scored. Keys ``hw360_*`` were measured on one cell of every isomorphism class and are scored on
-those. ``--networks`` takes a sample.
+measured, beside that of counting operations. What was computed and not measured, devices that the catalog does not
+have, and hardware that cannot run one of the networks, are listed and not scored. Keys ``hw360_*`` were measured on one
+cell of every isomorphism class and are scored on those. ``--networks`` takes a sample.
 
 With ``--samples`` predictors learn from so many measurements and are scored on the other networks looked at, see
 :mod:`benchmarks.validation._learned`; with ``--transfer`` they start from the roofline.
@@ -16,6 +16,7 @@ With ``--samples`` predictors learn from so many measurements and are scored on 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -35,6 +36,7 @@ from accelerators.spatial.architecture import SpatialAccelerator
 from benchmarks._common import BadInputError, report
 from benchmarks.validation._learned import figures, learned
 from benchmarks.validation._measured import CHUNK, LEAST_NETWORKS, SPACES, Measurement, read, sampled, space_of
+from codesign.costs import NetworkCost
 from codesign.evaluation import layer_costs, on_crossbar
 from codesign.networks import Network
 from codesign.processors import on_processor
@@ -42,6 +44,10 @@ from mappers import MapResult, map_operator
 from mappers.processes import kill, worker_pool
 
 _LEAST_MEAN, _MOST_BELOW = 0.92, 0.005
+
+
+class _CannotRunError(Exception):
+    """Hardware that cannot run a network; the message says why."""
 
 
 class _Estimator:
@@ -61,10 +67,9 @@ class _Estimator:
 
     def _one(self, network: Network) -> tuple[float, float]:
         if isinstance(self.hardware, Processor):
-            cost = on_processor(network, self.hardware)
-            return figures(cost)
+            return _figures(on_processor(network, self.hardware))
         if isinstance(self.hardware, Crossbar):
-            return figures(on_crossbar(network, self.hardware, network.fusable()))
+            return _figures(on_crossbar(network, self.hardware, network.fusable()))
         assert isinstance(self.hardware, SpatialAccelerator)
         for operator in network.unique():
             if not operator.passes and operator not in self._mapped:
@@ -73,43 +78,62 @@ class _Estimator:
         latency_s = energy_pj = 0.0
         for layer in layer_costs(self.hardware, network, network.fusable(), self._mapped):
             if isinstance(layer.cost, Infeasible):
-                raise BadInputError(f"{self.hardware.name} cannot run {network.name}: {layer.name}: {layer.cost}")
+                raise _CannotRunError(f"{layer.name}: {layer.cost}")
             latency_s += layer.cost.latency_s
             energy_pj += layer.cost.energy_pj
         return latency_s * 1e3, energy_pj * 1e-9
 
 
+def _figures(cost: NetworkCost) -> tuple[float, float]:
+    if cost.problems:
+        raise _CannotRunError(cost.problems[0])
+    return figures(cost)
+
+
 _ESTIMATORS: dict[str, _Estimator] = {}
 
+#: Why hardware cannot run a network, by the hardware's name: of the first such network.
+_Reasons = dict[str, str]
 
-def _estimated(arguments: tuple[Path, str, int, tuple[str, ...], list[int]]) -> list[list[float]]:
-    """For rows of a file: operations, then latency and energy on every piece of hardware."""
+
+def _estimated(arguments: tuple[Path, str, int, tuple[str, ...], list[int]]) -> tuple[list[list[float]], _Reasons]:
+    """For rows of a file: operations, then latency and energy on every piece of hardware, NaN where it cannot run."""
     path, space, batch, names, rows = arguments
     networks = space_of(path, space)
-    found = []
+    found: list[list[float]] = []
+    reasons: _Reasons = {}
     for row in rows:
         parts = networks.parts(row, batch)
         row_figures = [float(sum(network.macs * times for network, times in parts))]
         for name in names:
             if name not in _ESTIMATORS:
                 _ESTIMATORS[name] = _Estimator(name)
-            row_figures += _ESTIMATORS[name](parts)
+            try:
+                row_figures += _ESTIMATORS[name](parts)
+            except _CannotRunError as error:
+                row_figures += [math.nan, math.nan]
+                reasons.setdefault(name, str(error))
         found.append(row_figures)
-    return found
+    return found, reasons
 
 
 def estimates(
     path: Path, space: str, batch: int, names: Sequence[str], rows: NDArray[np.int64], pool: Executor
-) -> NDArray[np.float64]:
-    """(n, 1 + 2 x hardware): MACs, then latency in ms and energy in mJ on every piece of hardware, by row of a file."""
+) -> tuple[NDArray[np.float64], _Reasons]:
+    """(n, 1 + 2 x hardware): MACs, then latency in ms and energy in mJ on every piece of hardware, by row of a file.
+
+    NaN where hardware cannot run a network, with the reasons.
+    """
     chunks = [rows[i : i + CHUNK].tolist() for i in range(0, len(rows), CHUNK)]
     jobs = [(path, space, batch, tuple(names), chunk) for chunk in chunks]
     found: list[list[float]] = []
+    reasons: _Reasons = {}
     with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
         title = f"batch {batch}: {len(rows)} networks"
         for part in progress.track(pool.map(_estimated, jobs), total=len(jobs), description=title):
-            found += part
-    return np.array(found)
+            found += part[0]
+            reasons = part[1] | reasons
+    return np.array(found), reasons
 
 
 def roofline(path: Path, space: str, measurements: Sequence[Measurement], networks: int | None, pool: Executor) -> int:
@@ -120,17 +144,22 @@ def roofline(path: Path, space: str, measurements: Sequence[Measurement], networ
         of_batch = [each for each in scored if each.batch == batch]
         names = sorted({each.hardware for each in of_batch if each.hardware})
         rows = np.unique(np.concatenate([each.rows[sampled(each, networks)] for each in of_batch]))
-        tables[batch] = names, rows, estimates(path, space, batch, names, rows, pool)
+        tables[batch] = names, rows, *estimates(path, space, batch, names, rows, pool)
     lines, failures, found = [], [], []
     for each in measurements:
         if each.hardware is None or each.computed:
             lines.append((each.key, "computed" if each.computed else "not in the catalog", "", "", "", ""))
             continue
-        names, rows, table = tables[each.batch]
+        names, rows, table, reasons = tables[each.batch]
         chosen = sampled(each, networks)
         at = np.searchsorted(rows, each.rows[chosen])
         ours = table[at, 1 + 2 * names.index(each.hardware) + each.energy]
         measured = each.values[chosen]
+        lost = int(np.isnan(ours).sum())
+        if lost:
+            text = f"{each.hardware}: cannot run {lost} of them, {reasons[each.hardware]}"
+            lines.append((each.key, text, str(len(chosen)), "", "", ""))
+            continue
         rank, plain = (float(spearmanr(predicted, measured)[0]) for predicted in (ours, table[at, 0]))
         found.append(rank)
         ratio = float(np.median(ours / measured))
@@ -139,9 +168,9 @@ def roofline(path: Path, space: str, measurements: Sequence[Measurement], networ
             failures.append(f"{each.key}: no rank: {each.hardware} takes the same for all of these networks")
         if rank < plain - _MOST_BELOW:
             failures.append(f"{each.key}: {rank:.3f} is more than {_MOST_BELOW} below counting operations, {plain:.3f}")
-    if not found:
+    if not scored:
         raise BadInputError(f"{path}: none of its devices is in the catalog")
-    mean = float(np.mean(found))
+    mean = float(np.mean(found)) if found else math.nan
     if not mean >= _LEAST_MEAN:
         failures.append(f"mean {mean:.3f}, must be at least {_LEAST_MEAN}")
     header = ("measurement", "hardware", "networks", "Spearman", "of MACs", "model / measured")

@@ -98,31 +98,20 @@ def console_of() -> Console:
 def network_of(
     name: str, batch: int | None, options: list[str] | None, dimensions: list[str] | None, allow_unknown: bool
 ) -> Any:
-    from accelerators.documents import DocumentError
-    from codesign import networks
+    from codesign.nas import spaces
 
-    space, separator, encoding = name.partition(":")
-    if separator and not name.lower().endswith(".onnx"):
-        from codesign.nas import spaces
-
+    parts = spaces.split(name)
+    if parts is not None:
         given = [option for option, value in (("--dim", dimensions), ("--allow-unknown", allow_unknown)) if value]
         if given:
-            raise RefusedError(f"{given[0]} is for .onnx files, and {space} is a space")
-        try:
-            found = spaces.load(space, **values_of("--set", options))
-            return found.network(found.parse(encoding), batch=batch or 1)
-        except (networks.NetworkError, DocumentError):
-            raise
-        except ValueError as error:
-            raise networks.NetworkError(f"{space}: {error}") from None
+            raise RefusedError(f"{given[0]} is for .onnx files, and {parts[0]} is a space")
+        return spaces.named_network(name, batch=batch, **values_of("--set", options))
     settings: dict[str, Any] = numbers_of("--set", options)
-    if batch is not None:
-        settings["batch"] = batch
     if dimensions:
         settings["dimensions"] = numbers_of("--dim", dimensions)
     if allow_unknown:
         settings["allow_unknown"] = True
-    return networks.load(name, **settings)
+    return spaces.named_network(name, batch=batch, **settings)
 
 
 def numbers_of(option: str, pairs: Iterable[str] | None) -> dict[str, int]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from codesign.cli._app import RefusedError, app, console_of, hardware_of
-from codesign.reports.tables import si
+from codesign.reports.tables import capacity, si
 
 if TYPE_CHECKING:
     from accelerators.crossbar.crossbar import Crossbar
@@ -37,25 +37,26 @@ def list_things(
         from accelerators.crossbar.crossbar import Crossbar
         from accelerators.processors.processor import Processor
 
-        for column in ("name", "kind", "peak", "on-chip", "clock", "node"):
+        for column in ("name", "kind", "peak", "on-chip", "RAM", "power", "clock", "node"):
             table.add_column(column, justify="left" if column in ("name", "kind") else "right")
         table.add_column("description")
         hardware = [catalog.load(name) for name in catalog.names()]
         for a in sorted(hardware, key=lambda a: (isinstance(a, Processor), isinstance(a, Crossbar), a.name)):
             if isinstance(a, Crossbar):
-                held = f"{a.weights * a.weight_bits / 8 / 1024:.4g} kB"
+                held = capacity(a.weights * a.weight_bits / 8)
                 reads = f"{1e-6 / area.cycle_s(a):.4g} MHz"
                 peak = f"{si(2 * area.peak_macs_per_s(a))}OP/s"
-                table.add_row(a.name, "crossbar", peak, held, reads, f"{a.node_nm:g} nm", a.description)
+                table.add_row(a.name, "crossbar", peak, held, "", "", reads, f"{a.node_nm:g} nm", a.description)
                 continue
             clock = f"{a.clock_hz / 1e6:g} MHz"
             if isinstance(a, Processor):
-                cached = sum(cache.capacity_bytes for cache in a.caches) / 1024
-                row = ("processor", f"{si(a.type.peak_ops_per_s)}OP/s", f"{cached:.4g} kB", clock, "")
+                cached = capacity(sum(cache.capacity_bytes for cache in a.caches)) if a.caches else ""
+                memory, power = capacity(a.ram_bytes), f"{si(a.load_w)}W"
+                row = ("processor", f"{si(a.type.peak_ops_per_s)}OP/s", cached, memory, power, clock, "")
             else:
                 node = f"{a.node_nm:g} nm" if a.node_nm else ""
                 peak = f"{si(2 * a.macs * a.clock_hz)}OP/s"
-                row = ("spatial", peak, f"{a.on_chip_bytes / 1024:.4g} kB", clock, node)
+                row = ("spatial", peak, capacity(a.on_chip_bytes), "", "", clock, node)
             table.add_row(a.name, *row, a.description)
     elif what == "networks":
         from codesign.networks import ZOO
@@ -174,12 +175,14 @@ def show(name: Annotated[str, typer.Argument(help="hardware: name from the catal
 
 
 def _show_processor(console: Console, processor: Processor) -> None:
+    from accelerators.processors.processor import CLASSES
+
     console.print(f"{processor.name}: {processor.description}".rstrip(": "), markup=False, highlight=False)
     if processor.source:
         console.print(f"source: {processor.source}", markup=False, highlight=False)
-    flash = "" if processor.flash_bytes is None else f", flash {processor.flash_bytes / 1024:.6g} kB"
+    flash = "" if processor.flash_bytes is None else f", flash {capacity(processor.flash_bytes)}"
     console.print(
-        f"{processor.cores} cores at {processor.clock_hz / 1e6:g} MHz, memory {processor.ram_bytes / 2**20:.4g} MB"
+        f"{processor.cores} cores at {processor.clock_hz / 1e6:g} MHz, memory {capacity(processor.ram_bytes)}"
         f"{flash}, {processor.idle_w:g} W idle, {processor.load_w:g} W at work",
         highlight=False,
     )
@@ -191,11 +194,12 @@ def _show_processor(console: Console, processor: Processor) -> None:
     peak = processor.type.peak_ops_per_s
     memories = [("RAM", processor.ram_bandwidth_bytes_per_s, processor.ram_bytes)]
     memories += [(cache.name, cache.bandwidth_bytes_per_s, cache.capacity_bytes) for cache in processor.caches]
-    for name, rate, capacity in memories:
-        table.add_row(name, f"{si(rate)}B/s", f"{capacity / 1024:.6g} kB", f"{peak / rate:.3g}")
+    for name, rate, held in memories:
+        table.add_row(name, f"{si(rate)}B/s", capacity(held), f"{peak / rate:.3g}")
     console.print(table)
     runtime = processor.runtime
     said = [
+        f"{processor.cores_used} of {processor.cores} cores",
         f"starts an operator in {si(runtime.dispatch_s)}s"
         + (", while the device works" if runtime.asynchronous else ""),
         f"batch normalisation {'folded' if runtime.folds_batch_norm else 'by itself'}",
@@ -205,8 +209,38 @@ def _show_processor(console: Console, processor: Processor) -> None:
         f"duplicates {'merged' if runtime.merges_duplicates else 'executed'}",
     ]
     console.print(f"runtime {runtime.name}: {'; '.join(said)}", markup=False, highlight=False)
+    reached = [f"{kind} {share:g}" for kind, share in runtime.efficiency.items() if kind not in runtime.scalar]
+    scalar = [
+        f"{kind} without vectors, cycles per operation: {runtime.scalar_cycles:g}"
+        for kind in CLASSES
+        if kind in runtime.scalar
+    ]
+    tiles = ", ".join(f"{channels} x {pixels}" for channels, pixels in processor.tiles)
+    lines = [
+        f"part of the peak that kernels reach: {', '.join([*reached, *scalar, 'others 1'])}",
+        f"a core computes tiles of channels x pixels: {tiles}",
+    ]
     if runtime.source:
-        console.print(f"runtime: {runtime.source}", markup=False, highlight=False)
+        lines.append(f"runtime: {runtime.source}")
+    if runtime.changed:
+        own = (
+            f"{place} {_figure(place, after)} (else {_figure(place, before)})"
+            for place, before, after in runtime.changed
+        )
+        lines.append(f"this datasheet departs from its runtime: {', '.join(own)}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _figure(place: str, value: object) -> str:
+    """A figure of a runtime as its datasheet would have it."""
+    if value is None:
+        return "all cores" if place == "threads" else "1"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"{si(value)}s" if place == "dispatch" else f"{value:g}"
+    return str(value)
 
 
 def _show_crossbar(console: Console, crossbar: Crossbar) -> None:

@@ -109,6 +109,7 @@ def evaluate(
         except ValueError as error:
             raise RefusedError(str(error)) from None
     from codesign.costs import MeasuredCost
+    from codesign.devices import LearnedDevice
     from codesign.evaluation import evaluate as run
     from mappers import DEFAULT_EVALUATIONS, SpaceTooLargeError, WorkerDiedError
 
@@ -134,7 +135,8 @@ def evaluate(
     console = console_of()
     for warning in graph.warnings:
         console.print(f"note: {warning}", markup=False)
-    console.print(f"{graph.name}: {si(graph.macs)}MACs, {si(graph.parameters)}parameters", highlight=False)
+    size = f"{si(graph.macs)}MACs, {si(graph.parameters)}parameters"
+    console.print(f"{graph.name}: {size}", markup=False, highlight=False, soft_wrap=True)
     console.print(summary_table(result))
     if batch is not None and batch > 1:
         console.print(f"energy, latency, EDP and runs/s are of whole batches of {batch}", highlight=False)
@@ -142,18 +144,30 @@ def evaluate(
         if network_cost.quality:
             console.print(f"{network_cost.hardware}: {network_cost.quality}", markup=False, highlight=False)
     if layers:
-        for network_cost in result.results:
-            console.print(layer_table(network_cost))
+        for network_cost, candidate in zip(result.results, candidates, strict=True):
+            if isinstance(candidate, LearnedDevice):
+                text = f"{candidate.name} has no table of layers: a predictor knows networks as a whole"
+                console.print(text, markup=False, highlight=False)
+            elif network_cost.layers:
+                console.print(layer_table(network_cost))
     for network_cost in result.results:
         for problem in network_cost.problems:
             verb = "has no figure:" if isinstance(network_cost, MeasuredCost) else "cannot run"
             console.print(f"{network_cost.hardware} {verb} {problem}", markup=False, highlight=False)
+    tables = [cost for cost in result.results if isinstance(cost, MeasuredCost) and cost.refused]
+    if tables and not interpolate:
+        text = "--interpolate takes missing entries from the nearest ones of their kind, scaled, and says which"
+        console.print(text, markup=False, highlight=False)
     if json_file:
         write(json_file, result.to_json())
     if csv_file:
         write(csv_file, result.to_csv())
     if chart:
-        roofline_chart(list(zip(result.results, candidates, strict=True)), chart)
+        left_out = roofline_chart(list(zip(result.results, candidates, strict=True)), chart)
+        console.print(f"rooflines in {chart}", markup=False, highlight=False)
+        if left_out:
+            text = f"without a roofline, and not in it: {', '.join(left_out)}"
+            console.print(text, markup=False, highlight=False)
     if out:
         _write_folder(result, out, dict(zip([candidate.name for candidate in candidates], on, strict=True)))
         console.print(f"results in {out}", highlight=False)

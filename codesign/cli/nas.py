@@ -22,7 +22,10 @@ from codesign.cli._app import (
 )
 
 if TYPE_CHECKING:
+    from accelerators.catalog import Hardware
+    from codesign.devices import Device
     from codesign.experiments.experiment import Point
+    from codesign.experiments.network_search import Judged, NetworkSearch
 
 Space = Annotated[str, typer.Argument(help="name from `codesign list spaces`, or a .yaml file")]
 Options = Annotated[
@@ -108,7 +111,7 @@ def _fronts(point: Point, rows: int) -> list[dict[str, Any]]:
             edp_js = goal_value(energy_pj, latency_s, "edp")
             record = {"hardware": name, **({"point": label} if label else {}), "accuracy": accuracy}
             record |= {"energy_pj": energy_pj, "latency_s": latency_s, "edp_js": None if math.isnan(edp_js) else edp_js}
-            found.append({**record, "network": search.space.text(code)})
+            found.append({**record, "network": f"{point.nas['space']}:{search.space.text(code)}"})
             if (accuracy, energy_pj, latency_s, code) in kept:
                 mark = " (best)" if code in shown else ""
                 energy, latency = (math.nan if x is None else x for x in (energy_pj, latency_s))
@@ -116,10 +119,38 @@ def _fronts(point: Point, rows: int) -> list[dict[str, Any]]:
                 texts = ("" if math.isnan(figure) else f"{figure:.4g}" for figure in figures)
                 table.add_row(f"{accuracy:.4g}", *texts, search.space.describe(code) + mark)
         console.print(table)
+        for line in (_cost_source(search, hardware, judged, point.settings), _accuracy_source(search, judged)):
+            console.print(line, markup=False, highlight=False)
         if isinstance(hardware, Crossbar) and not hardware.is_digital:
             text = f"accuracies hold for exact computation: what the cells and converters of {name} cost is not in them"
             console.print(text, markup=False, highlight=False)
     return found
+
+
+def _cost_source(search: NetworkSearch, hardware: Hardware | Device, judged: Judged, settings: dict[str, Any]) -> str:
+    """Where the costs of a search come from; of a measured device, what is known about the best network."""
+    from accelerators.spatial.architecture import SpatialAccelerator
+    from codesign.costs import MeasuredCost
+    from codesign.evaluation import evaluate, mapping_quality
+
+    graph = search.space.network(judged.chosen[0], batch=search.specification["batch"])
+    of_best = ""
+    if isinstance(hardware, SpatialAccelerator):
+        used = [judged.mapped[operator].certificate for operator in graph.unique() if not operator.passes]
+        quality = mapping_quality([None if each is None else each.gap for each in used])
+    else:
+        (cost,) = evaluate(graph, hardware, fuse=settings["fuse"]).results
+        quality = cost.quality
+        of_best = " (of the best network)" if isinstance(cost, MeasuredCost) else ""
+    return f"costs: {quality or 'how good the mappings are is not known'}{of_best}"
+
+
+def _accuracy_source(search: NetworkSearch, judged: Judged) -> str:
+    """Where the accuracies of a search come from, and what is said about that of the best network."""
+    estimate = search.estimator.estimate(judged.chosen[0])
+    sure = [] if estimate.uncertainty is None else [f"standard deviation {estimate.uncertainty:.2g}"]
+    about = ", ".join([*sure, *estimate.notes])
+    return f"accuracies: {search.estimator.name}, {estimate.kind}{f' (the best network: {about})' if about else ''}"
 
 
 def _csv(records: list[dict[str, Any]]) -> bytes:
@@ -136,21 +167,33 @@ def sample(
     space: Space,
     count: Annotated[int, typer.Option(help="networks", min=1, max=1_000_000)] = 5,
     seed: Annotated[int, typer.Option(help="of the random numbers", min=0)] = 0,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="write a table with the column network instead, for `codesign learn`")
+    ] = None,
     options: Options = None,
 ) -> None:
-    """Draw random networks of a space, a line each: the encodings that `codesign evaluate SPACE:ENCODING` takes."""
+    """Draw random networks of a space, a line each, as SPACE:ENCODING, which other commands take.
+
+    Options of the space (--set) are no part of that: give them there too.
+    """
     import numpy as np
 
     from codesign.nas import spaces
 
+    if csv_file is not None:
+        require_writable_file(csv_file)
     found = spaces.load(space, **values_of("--set", options))
-    for code in found.sample(np.random.default_rng(seed), count):
-        print(found.text(code))
+    names = [f"{space}:{found.text(code)}" for code in found.sample(np.random.default_rng(seed), count)]
+    if csv_file is None:
+        print("\n".join(names))
+        return
+    write(csv_file, _csv([{"network": name} for name in names]))
+    console_of().print(f"{count} networks in {csv_file}", markup=False, highlight=False)
 
 
 @app.command()
 def score(
-    network: Annotated[str, typer.Argument(help="SPACE:ENCODING, the encoding as `codesign sample` prints it")],
+    network: Annotated[str, typer.Argument(help="SPACE:ENCODING, as `codesign sample` prints it")],
     accuracy: Accuracy = None,
     accuracy_options: AccuracyOptions = None,
     on: Annotated[list[str] | None, typer.Option(help="hardware to price it on; may be repeated")] = None,
@@ -164,9 +207,10 @@ def score(
     from codesign.predictors import OutOfRangeError
     from codesign.reports.tables import summary_table
 
-    name, separator, encoding = network.partition(":")
-    if not separator:
+    parts = spaces.split(network)
+    if parts is None:
         raise RefusedError(f"a network of a space is SPACE:ENCODING (got {network!r})")
+    name, encoding = parts
     space = spaces.load(name, **values_of("--set", options))
     code = space.parse(encoding)
     graph = space.network(code)

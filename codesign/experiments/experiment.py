@@ -28,6 +28,7 @@ from codesign.experiments.network_search import NetworkSearch, nas_specification
 from codesign.experiments.sheet import BudgetSheet, ExperimentSheet, NasSheet, NetworkSheet, WorkersSheet
 from codesign.experiments.specifications import files_of, load_network, member, network_specification, space_of
 from codesign.experiments.sweeps import variants
+from codesign.nas import spaces
 from codesign.nas.strategies import STRATEGIES
 from codesign.networks import NetworkError
 from codesign.search import OPTIMISERS, Budget, HardwareSpace, crossbar, naas
@@ -280,10 +281,10 @@ class _Resolver:
         self.note_all(specification)
         accuracy = given.accuracy
         try:
-            # Encodings are JSON, or cells.
-            if given.network.lstrip()[:1] in ("{", "|"):
+            # Encodings are JSON, or cells, perhaps with their space before them.
+            if given.network.lstrip()[:1] in ("{", "|") or spaces.split(given.network):
                 search = NetworkSearch.of(nas)
-                code = search.space.parse(given.network)
+                code = search.space.parse(spaces.encoding_of(given.network))
                 specification = member(nas, code, "baseline")
                 accuracy = search.estimator.estimate(code).accuracy if accuracy is None else accuracy
             load_network(specification)

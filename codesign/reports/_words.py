@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from codesign.reports._run import Candidate
-from codesign.reports.tables import si
+from codesign.reports.tables import si, times
 
 #: Objectives by name: what a reader calls them, factor to the unit, unit.
 GOALS = {
@@ -55,10 +55,7 @@ def ratio(goal: str, number: float | None, base: float | None) -> str:
         return f"{number - base:+.3g} points"
     if not number > 0 or not base > 0:
         return ""
-    times = base / number
-    if abs(times - 1) < 0.005:
-        return "the same"
-    return f"{times:.3g}{TIMES} lower" if times > 1 else f"{1 / times:.3g}{TIMES} higher"
+    return times(number, base, TIMES)
 
 
 def said(chosen: Any) -> str:

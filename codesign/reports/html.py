@@ -27,7 +27,6 @@ from codesign.reports._words import (
     DASH,
     GOALS,
     MOST_ROWS,
-    TIMES,
     Table,
     choices,
     pattern,
@@ -262,7 +261,7 @@ class _Page:
         return [found + (wanted if nas.at_least else "") + kind + (inexact if exact else "")]
 
     def gains(self) -> list[str]:
-        """Whose merit the gain over the baseline is, the network's or the hardware's, if both were searched."""
+        """What of the difference from the baseline is the network's and what the hardware's, if both were searched."""
         run = self.run
         if run.exchanged is None or run.best is None or run.baseline is None or self.winner is None:
             return []
@@ -273,9 +272,9 @@ class _Page:
             run.exchanged[goal],
         )
         return [
-            f"Against the baseline, {title(goal)} is {theirs / ours:.3g}{TIMES} lower: {theirs / between:.3g}{TIMES} "
+            f"Against the baseline, {title(goal)} is {ratio(goal, ours, theirs)}: {ratio(goal, between, theirs)} "
             f"by the network, which has {value(goal, between)} on {run.baseline.candidate.name}, and "
-            f"{between / ours:.3g}{TIMES} by the hardware."
+            f"{ratio(goal, ours, between)} by the hardware."
         ]
 
     def networks(self) -> Table:

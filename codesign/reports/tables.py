@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from accelerators.costs import Cost
 from codesign.costs import MeasuredCost
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from codesign.experiments.summary import PointSummary
 
 
+#: Relative difference below which figures are called the same.
+_SAME = 0.005
 _SMALL = ((1e-9, "n"), (1e-12, "p"))
 
 
@@ -26,6 +29,22 @@ def si(value: float) -> str:
         if abs(value) >= factor:
             return f"{value / factor:.4g} {prefix}"
     return f"{value / 1e-15:.4g} f" if value else "0 "
+
+
+def capacity(held_bytes: float) -> str:
+    """Bytes as datasheets have them: 11 GB, 1.5 MB, 16 kB of 1024 bytes."""
+    for factor, prefix in ((2**30, "G"), (2**20, "M"), (2**10, "k")):
+        if held_bytes >= factor:
+            return f"{held_bytes / factor:.4g} {prefix}B"
+    return f"{held_bytes:.4g} B"
+
+
+def times(number: float, base: float, sign: str = "x") -> str:
+    """How many times lower or higher than another one a number is, both of them > 0."""
+    ratio = base / number
+    if abs(ratio - 1) < _SAME:
+        return "the same"
+    return f"{ratio:.3g}{sign} lower" if ratio > 1 else f"{1 / ratio:.3g}{sign} higher"
 
 
 def percent(value: float | None) -> str:
@@ -71,7 +90,9 @@ def _area(area_mm2: float | None) -> str:
 
 def layer_table(network_cost: NetworkCost) -> Table:
     """One row per layer of a network on one candidate."""
-    table = Table(box=None, title=f"{network_cost.network} on {network_cost.hardware}", title_justify="left")
+    # Encodings have brackets, which mean nothing here.
+    title = Text(f"{network_cost.network} on {network_cost.hardware}")
+    table = Table(box=None, title=title, title_justify="left")
     for column in ("layer", "operator"):
         table.add_column(column)
     for column in ("energy uJ", "latency us", "EDP uJ ms", "utilisation", "gap"):
@@ -97,13 +118,13 @@ def layer_table(network_cost: NetworkCost) -> Table:
 
 
 def runs_table(runs: Sequence[tuple[Path, PointSummary]], width: int) -> Table:
-    """The points of every run: its best design, and how many times lower than the baseline's its figures are.
+    """The points of every run: its best design, and how many times lower or higher than the baseline's its figures are.
 
     One row per point; one column per point where rows would be wider than ``width`` characters.
     """
     names = ["run", "point", "networks", "generations", "rejected", "designs", "infeasible", "EDP mJ ms", "energy mJ"]
-    names += ["latency ms", "area mm2", "accuracy", "compared with", "EDP gain", "energy gain", "latency gain"]
-    names += ["accuracy gain", "design"]
+    names += ["latency ms", "area mm2", "accuracy", "compared with", "EDP against it", "energy against it"]
+    names += ["latency against it", "accuracy against it", "design"]
     words = {"run", "point", "networks", "compared with", "design"}
     rows = [_run_row(folder, summary) for folder, summary in runs]
     # What is the same everywhere, and empty, says nothing.
@@ -139,9 +160,9 @@ def _run_row(folder: Path, summary: PointSummary) -> tuple[str, ...]:
         value = found.get(goal)
         return "" if value is None else f"{value * factor:.4g}"
 
-    def gain(goal: str) -> str:
+    def against(goal: str) -> str:
         ours, theirs = found.get(goal), base.get(goal)
-        return "" if ours is None or theirs is None else f"{theirs / ours:.3g}x"
+        return times(ours, theirs) if ours and theirs else ""
 
     more = [values.get("accuracy") for values in (found, base)]
     return (
@@ -152,7 +173,7 @@ def _run_row(folder: Path, summary: PointSummary) -> tuple[str, ...]:
         figure("area"),
         figure("accuracy"),
         compared,
-        *map(gain, ("edp", "energy", "latency")),
+        *map(against, ("edp", "energy", "latency")),
         "" if more[0] is None or more[1] is None else f"{more[0] - more[1]:+.3g}",
         key,
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from calls import TINY, codesign, refused
 
+from codesign.networks import NetworkError
+
 
 def test_evaluate_prints_a_table_and_writes_files(tiny: Path, tmp_path: Path) -> None:
     other = tmp_path / "wide.yaml"
@@ -59,6 +61,33 @@ def test_list_and_show(tiny: Path) -> None:
     assert json.loads(codesign("schema").stdout)["title"] == "SpatialSheet"
 
 
+def test_the_lectures_devices_can_be_read_off_the_list() -> None:
+    rows = {line.split()[0]: line for line in codesign("list", "accelerators").stdout.splitlines() if line.strip()}
+    for name, *figures in (
+        ("gtx_1080ti", "10 TOP/s", "11 GB", "250 W"),
+        ("raspberry_pi_3", "50 GOP/s", "1 GB", "1.5 W"),
+        ("micro_bit", "16 MOP/s", "16 kB", "1 mW"),
+        ("arduino_uno", "4 MOP/s", "2 kB", "1 mW"),
+    ):
+        assert all(f" {figure} " in rows[name] for figure in figures), rows[name]
+        assert " 0 kB" not in rows[name]
+
+
+def test_a_processor_is_shown_with_all_that_its_figures_depend_on() -> None:
+    shown = codesign("show", "gtx_1080ti").stdout
+    for text in (
+        "28 of 28 cores",
+        "convolution 1, depthwise 0.05",
+        "32 x 32, 64 x 64",
+        "RAM   484 GB/s           11 GB",
+    ):
+        assert text in shown
+    assert "departs from its runtime: efficiency.convolution 1 (else 0.35)" in shown
+    shown = codesign("show", "raspberry_pi_4").stdout
+    assert "1 of 4 cores" in shown
+    assert "departs" not in shown
+
+
 def test_python_in_four_lines(tiny: Path) -> None:
     from codesign import evaluate
 
@@ -66,6 +95,29 @@ def test_python_in_four_lines(tiny: Path) -> None:
     record = result.records()[0]
     assert record["status"] == "ok"
     assert result["tiny"].edp_js == record["edp_js"]
+
+
+def test_networks_of_a_space_go_by_what_they_were_given_as(tmp_path: Path) -> None:
+    from codesign import evaluate
+    from codesign.nas.spaces import nas_bench_201
+
+    cells = [f"|{op}~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|" for op in ("nor_conv_3x3", "none")]
+    names = [f"nas_bench_201:{cell}" for cell in cells]
+    results = [evaluate(name, on="galaxy_s7", batch=2, data_set="cifar100").results[0] for name in names]
+    assert [cost.network for cost in results] == [cost.record()["network"] for cost in results] == names
+    assert results[0].macs == nas_bench_201.network(cells[0], batch=2, classes=100).macs
+    with pytest.raises(NetworkError, match="nas_bench_201: cell must have 3 nodes"):
+        evaluate("nas_bench_201:|none~0|", on="galaxy_s7")
+    with pytest.raises(NetworkError, match="unknown option 'colour'"):
+        evaluate(names[0], on="galaxy_s7", colour=3)
+    # Brackets of JSON are no markup.
+    name = 'fbnet:{"blocks": [' + ", ".join(['"k3_e1"'] * 22) + "]}"
+    file = tmp_path / "layers.csv"
+    done = codesign("evaluate", name, "--on", "galaxy_s7", "--layers", "--csv", file)
+    assert done.returncode == 0, done.stderr
+    assert f"{name}: " in done.stdout
+    with file.open() as rows:
+        assert {row["network"] for row in csv.DictReader(rows)} == {name}
 
 
 @pytest.mark.parametrize(
@@ -95,6 +147,9 @@ def test_wrong_arguments_from_python(settings: dict[str, object], message: str) 
         ("64 kB", ".inf", "levels[1].capacity: must be finite"),
         ("clock: 500 MHz", "clok: 500 MHz", "tiny.yaml:4:1: clok: unknown key: did you mean clock?"),
         ("clock: 500 MHz\n", "", "clock: is required"),
+        ("clock: 500 MHz", "clock: 2.4", "clock: must have a unit of Hz, kHz, MHz, GHz, or be >= 1000 (got 2.4)"),
+        ("clock: 500 MHz", "clock: '2.4'", "or be >= 1000 (got '2.4')"),
+        ("clock: 500 MHz", "clock: 2.4 Hz", "clock: must be >= 1000 (got '2.4 Hz')"),
         ("size: 16, unroll: [C", "size: 0, unroll: [C", "levels[1].fanout.y.size: must be >= 1 (got 0)"),
         ("[C, P]", "[c]", "must be a dimension: N, G, K"),
         ("name: GLB", "name: RF", "levels[2].name: must differ from the other levels' names (got 'RF')"),
@@ -151,6 +206,12 @@ def test_a_layer_that_cannot_fit_names_the_level_and_the_words(tiny: Path) -> No
     ("arguments", "expected"),
     [
         (("evaluate", "resnet5", "--on", "TINY"), "unknown network 'resnet5': did you mean resnet50"),
+        (
+            ("evaluate", "nas_bench_201", "--on", "TINY"),
+            "it is a space, and one of its networks is nas_bench_201:ENCOD",
+        ),
+        (("evaluate", '{"ks": [3]}', "--on", "TINY"), "must have its space before it, SPACE:ENCODING (got"),
+        (("score", '{"ks": [3]}'), "must have its space before it, SPACE:ENCODING (got"),
         (("evaluate", "resnet50", "--on", "eyeris"), "unknown accelerator 'eyeris'"),
         (("evaluate", "resnet50", "--on", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
         (("evaluate", "nowhere.onnx", "--on", "TINY"), "nowhere.onnx"),

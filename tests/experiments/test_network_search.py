@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from codesign.experiments.ledger import Ledger
 from codesign.experiments.specifications import files_of
 from codesign.experiments.summary import summaries
 from codesign.nas import spaces
+from codesign.predictors import Predictor
+from codesign.reports._run import Run
+from codesign.reports.html import _Page
 from codesign.search.pareto import front
 
 SPACE = """\
@@ -296,6 +301,7 @@ def test_accuracy_is_the_more_the_better() -> None:
         ("like: eyeriss", "like: raspberry_pi_4", "must be an accelerator or a crossbar (got raspberry_pi_4)"),
         ("space: naas", "space: crossbar", "the crossbar space needs the crossbar that it is like"),
         ("  at_least", "  baseline: {network: '{\"d\": 3}'}\n  at_least", "nas.baseline.network: tiny: unknown 'd'"),
+        ("  at_least", "  baseline: {network: 'tiny.yaml:{\"d\": 3}'}\n  at_least", "network: tiny: unknown 'd'"),
     ],
 )
 def test_wrong_searches_get_place_rule_and_value(folder: Path, old: str, new: str, expected: str) -> None:
@@ -334,11 +340,15 @@ def test_the_command_for_given_hardware(folder: Path) -> None:
     assert [row["energy_pj"] for row in rows] == [row[1] for row in candidate["front"]]
     with (folder / "front.csv").open() as file:
         assert [row["network"] for row in csv.DictReader(file)] == [row["network"] for row in rows]
-    network = f"{folder / 'tiny.yaml'}:{rows[0]['network']}"
-    evaluated = codesign("evaluate", network, "--on", "eyeriss", "--json", folder / "one.json")
+    assert rows[0]["network"].startswith(f"{folder / 'tiny.yaml'}:")
+    evaluated = codesign("evaluate", rows[0]["network"], "--on", "eyeriss", "--json", folder / "one.json")
     assert evaluated.returncode == 0, evaluated.stderr
     assert json.loads((folder / "one.json").read_text())[0]["energy_pj"] == pytest.approx(rows[0]["energy_pj"])
     assert "(best)" in done.stdout
+    assert "\ncosts: optimal per layer\naccuracies: table accuracy.csv, measured\n" in done.stdout
+    # What was written may be read as a table of accuracies.
+    again = GIVEN.replace("accuracy.csv", "front.csv")
+    assert codesign("nas", written(folder, again)).returncode == 0
     refused = codesign("nas", written(folder, NESTED))
     assert refused.returncode == 2
     assert "hardware is searched here: codesign run" in refused.stderr
@@ -355,14 +365,50 @@ def test_fronts_are_exported(folder: Path) -> None:
     assert rows["network.tiny.accuracy_kind"][1] == ["measured"] * len(export.candidates(path))
 
 
+@pytest.mark.parametrize(
+    ("hardware", "expected"),
+    [
+        ("raspberry_pi_4", "costs: roofline, fp32, litert, 1 of 4 cores\n"),
+        ("phone.npz", " ms (of the best network)\n"),
+    ],
+)
+def test_the_command_says_where_figures_come_from(folder: Path, hardware: str, expected: str) -> None:
+    if hardware == "phone.npz":
+        space = spaces.load(folder / "tiny.yaml")
+        networks = sorted(map(space.network, space.codes()), key=lambda net: net.macs)[::-6]
+        Predictor("ms").fit(networks, [net.macs * 1e-7 for net in networks]).save(folder / "phone.npz")
+    text = GIVEN.replace("eyeriss", hardware).replace("seed: 3", "seed: 3\nobjective: latency")
+    done = codesign("nas", written(folder, text))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert expected in done.stdout
+    assert "accuracies: table accuracy.csv, measured\n" in done.stdout
+
+
+def test_samples_can_be_learnt_from(tmp_path: Path) -> None:
+    file = tmp_path / "drawn.csv"
+    done = codesign("sample", "nas_bench_201", "--count", 8, "--csv", file)
+    assert done.returncode == 0, done.stderr
+    with file.open(newline="") as stream:
+        (column,), *rows = csv.reader(stream)
+    assert column == "network" and len(rows) == 8
+    wide = tmp_path / "wide.csv"
+    done = codesign("sample", "ofa_mobilenet_v3", "--count", 6, "--csv", wide)
+    with wide.open(newline="") as stream:
+        names = [row["network"] for row in csv.DictReader(stream)]
+    assert len(names) == 6 and all(name.startswith('ofa_mobilenet_v3:{"d": [') for name in names)
+    # Measured, it is what learn takes.
+    with wide.open("w", newline="") as stream:
+        csv.writer(stream).writerows([("network", "latency_ms"), *((name, i + 10) for i, name in enumerate(names))])
+    learnt = codesign("learn", wide, "--out", tmp_path / "p.npz")
+    assert "learnt from 6 networks" in learnt.stdout, learnt.stderr
+
+
 def test_sampling_and_scoring() -> None:
     drawn = codesign("sample", "nas_bench_201", "--count", 3, "--seed", 1)
     assert drawn.returncode == 0, drawn.stderr
     first, *others = drawn.stdout.splitlines()
     assert len(others) == 2
-    scored = codesign(
-        "score", f"nas_bench_201:{first}", "--accuracy", "nas_bench_201", "--on", "eyeriss", "raspberry_pi_4"
-    )
+    scored = codesign("score", first, "--accuracy", "nas_bench_201", "--on", "eyeriss", "raspberry_pi_4")
     assert scored.returncode == 0, scored.stderr
     assert "(measured)" in scored.stdout
     assert "raspberry_pi_4" in scored.stdout
@@ -543,8 +589,20 @@ def test_the_report_says_whose_gain_it_is(folder: Path) -> None:
     assert "Accuracy against EDP" in page
     # The product of both parts is the whole.
     times = "\N{MULTIPLICATION SIGN}"
-    numbers = [float(word.rstrip(times)) for word in done.stdout.split() if word.endswith(times)]
-    assert numbers[0] == pytest.approx(numbers[1] * numbers[2], rel=0.02)
+    said = done.stdout.partition("Against the baseline")[2].partition("by the hardware")[0]
+    parts = re.findall(rf"(\S+){times}\s+(lower|higher)|(the\s+same)", said)
+    whole, network, hardware = (
+        1 if same else float(number) ** (1 if way == "lower" else -1) for number, way, same in parts
+    )
+    assert whole == pytest.approx(network * hardware, rel=0.03)
+    # The other way round, it is higher.
+    with Ledger(path, write=False) as ledger:
+        run = Run.of(ledger)
+    assert run.best is not None and run.baseline is not None
+    (sentence,) = _Page(replace(run, best=run.baseline, baseline=run.best)).gains()
+    turned = re.findall(rf"(\S+){times} (lower|higher)|(the same)", sentence)
+    assert turned[0][1] == {"lower": "higher", "higher": "lower", "": ""}[parts[0][1]]
+    assert turned[0][0] == parts[0][0]
 
 
 def test_processors_in_other_number_types(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from codesign.cli import RefusedError, experiments
 from codesign.experiments import run
 from codesign.experiments.experiment import Experiment
 from codesign.experiments.ledger import Ledger, LedgerError
-from codesign.experiments.summary import summaries
+from codesign.experiments.summary import PointSummary, summaries
 from codesign.reports.tables import runs_table
 
 
@@ -270,6 +270,19 @@ def test_the_best_mappings_name_the_best_accelerator(experiment: Path, tmp_path:
     done = codesign("cost", tmp_path / "run" / "best" / "mappings.yaml")
     assert done.returncode == 0, done.stderr
     assert "mappings, each once" in done.stdout
+
+
+def test_tables_of_runs_say_which_way_figures_differ() -> None:
+    base = {"edp": 3.0, "energy": 2.0, "latency": 1.0}
+    best = ("abc", {"edp": 4.71, "energy": 1.0, "latency": 1.0})
+    summary = PointSummary(0, {}, ("ds_cnn",), "eyeriss", 1, 0, 2, 0, best, base)
+    console = Console(width=60, file=io.StringIO())
+    console.print(runs_table([(Path("run"), summary)], 60))
+    assert isinstance(console.file, io.StringIO)
+    rows = {line[:19].strip(): line[19:].strip() for line in console.file.getvalue().splitlines()}
+    assert rows["EDP against it"] == "1.57x higher"
+    assert rows["energy against it"] == "2x lower"
+    assert rows["latency against it"] == "the same"
 
 
 def test_tables_of_runs_fit_any_terminal(experiment: Path, tmp_path: Path) -> None:

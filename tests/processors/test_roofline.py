@@ -45,6 +45,7 @@ LECTURE = {
     "gtx_1080ti": (10e12, 11 * 2**30, 250),
     "core_i9_9900k": (500e9, None, 95),
     "pixel_1": (50e9, 4 * 2**30, 5),
+    "raspberry_pi_3": (50e9, 2**30, 1.5),
     "raspberry_pi_4": (48e9, None, None),
     "micro_bit": (16e6, 16 * 2**10, 1e-3),
     "arduino_uno": (4e6, 2 * 2**10, 1e-3),
@@ -160,6 +161,13 @@ def test_batch_normalisations_by_themselves_are_started_by_channel() -> None:
 def test_figures_by_class_keep_those_of_the_runtime_that_they_vary() -> None:
     found = processor(TINY + "runtime: {like: pytorch_cuda, efficiency: {convolution: 1.0}}\n").runtime
     assert found.efficiency == {**named("titan_rtx").runtime.efficiency, "convolution": 1.0}
+    assert found.changed == (("efficiency.convolution", 0.35, 1.0),)
+    assert named("titan_rtx").runtime.changed == ()
+    assert [place for place, *_ in named("galaxy_s7").runtime.changed] == [
+        "dispatch",
+        "folds_batch_norm",
+        "merges_duplicates",
+    ]
 
 
 def test_one_thread_has_the_caches_of_its_core_alone() -> None:
@@ -344,6 +352,23 @@ def test_kinds_of_hardware_share_a_table() -> None:
         assert each.edp_js == pytest.approx(each.energy_pj * 1e-12 * (each.latency_s or 0))
     assert result["raspberry_pi_4"].area_mm2 is None
     assert "roofline, fp32, litert" in str(result["raspberry_pi_4"].record()["mappings"])
+
+
+def test_results_say_how_many_cores_work_and_in_which_type() -> None:
+    tiny = processor()
+    small = load("ds_cnn")
+
+    def quality(found: Processor, network: Network = small) -> str | None:
+        return processors.on_processor(network, found).quality
+
+    assert quality(tiny) == "roofline, fp32, runtime"
+    assert quality(replace(tiny, runtime=replace(tiny.runtime, threads=1))) == "roofline, fp32, runtime, 1 of 2 cores"
+    assert quality(replace(tiny, runtime=replace(tiny.runtime, threads=8))) == "roofline, fp32, runtime"
+    eight = Network("eight")
+    eight.add("a", matmul(P=4, K=8, C=8).with_bits(weights=4, inputs=8, outputs=8))
+    assert quality(tiny, eight) == "roofline, int8, runtime"
+    only = processor(TINY.replace("  int8: {peak: 64 GOP/s, lanes: 16}\n", ""))
+    assert quality(only, eight) == "roofline, fp32 although tensors have up to 8 bits, runtime"
 
 
 def test_results_of_processors_are_written(tmp_path: Path) -> None:

@@ -201,11 +201,18 @@ def test_networks_that_were_measured_twice_count_once(tmp_path: Path, latencies:
     assert read(path, "nb201", None)[1][0].rows.tolist() == list(range(len(CELLS)))
 
 
-def test_devices_that_cannot_run_a_network_are_named(tmp_path: Path, latencies: np.ndarray) -> None:
+def test_devices_that_cannot_run_a_network_have_a_row_that_says_so(
+    tmp_path: Path, latencies: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write(tmp_path / "a.npz", arduino_uno_lat_ms=latencies)
     arguments = ["--space", "nb201", "--measured", str(path), "--workers", "1"]
-    with pytest.raises(BadInputError, match="arduino_uno cannot run nas_bench_201"):
-        processors.main(arguments)
+    assert processors.main(arguments) == 1
+    assert "arduino_uno: cannot run 10 of them, " in capsys.readouterr().out
+    both = write(tmp_path / "b.npz", arduino_uno_lat_ms=latencies, raspi4_lat_ms=latencies)
+    assert processors.main([*arguments[:2], "--measured", str(both), "--workers", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "cannot run 10 of them" in out
+    assert "mean Spearman 1.000 of 1 measurements: ok" in out
     plot = ["--samples", "5", "--plot"]
     with pytest.raises(BadInputError, match=r"a plot is a \.png, \.svg or \.pdf file"):
         processors.main([*arguments, *plot, str(tmp_path / "a.txt")])

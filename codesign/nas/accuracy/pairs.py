@@ -1,7 +1,8 @@
 """(network, accuracy) pairs of one's own, from a CSV file.
 
-A line has the network in its space's written form (``network``, JSON or a cell's text) or its genes' options as numbers
-with blanks between (``code``), and the ``accuracy`` in per cent; other columns are not looked at::
+A line has the network in its space's written form (``network``, JSON or a cell's text, maybe behind ``SPACE:``) or its
+genes' options as numbers with blanks between (``code``), and the ``accuracy`` in per cent; other columns are not looked
+at::
 
     network,accuracy
     "{""d"": [2, 2, 2, 2, 2], ...}",74.2
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.files import decimal, read_csv
-from codesign.nas.spaces import Code, Codes, Space
+from codesign.nas.spaces import Code, Codes, Space, encoding_of
 from codesign.networks import NetworkError
 
 
@@ -61,7 +62,7 @@ def _code(place: str, form: str, text: str, space: Space) -> Code:
         if not text:
             raise NetworkError("is missing")
         if form == "network":
-            return space.parse(text)
+            return space.parse(encoding_of(text))
         try:
             return space.check([int(word) for word in text.split()])
         except ValueError as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from accelerators.documents import DocumentError
 from accelerators.suggestions import did_you_mean
+from codesign import networks
 from codesign.nas import _options
 from codesign.nas.spaces import staged
 from codesign.nas.spaces._base import Code, Codes, Gene, Site, Space
@@ -19,7 +22,10 @@ from codesign.nas.spaces.ofa_mobilenet_v3 import OfaMobileNetV3
 from codesign.nas.spaces.ofa_resnet50 import OfaResNet50
 from codesign.nas.spaces.proxylessnas import OfaProxylessNas, ProxylessNas
 from codesign.nas.spaces.quantised import Quantised
-from codesign.networks import NetworkError
+from codesign.networks import Network, NetworkError
+
+#: How encodings begin, and no space or network does: JSON, or a cell of NAS-Bench-201.
+_ENCODING = re.compile(r'\s*["{\[|]')
 
 
 def mnasnet() -> Space:
@@ -78,4 +84,63 @@ def load(name_or_path: str | Path, /, **options: Any) -> Space:
         raise NetworkError(f"{text}: {error}") from None
 
 
-__all__ = ["SPACES", "Code", "Codes", "Gene", "Quantised", "Site", "Space", "load"]
+def split(text: str) -> tuple[str, str] | None:
+    """Space and encoding of ``SPACE:ENCODING``; None for other text, such as a name of the zoo or an .onnx file.
+
+    Raises NetworkError for an encoding without its space.
+    """
+    space, separator, encoding = text.partition(":")
+    if text.lower().endswith(".onnx"):
+        return None
+    if _ENCODING.match(text):
+        raise NetworkError(f"an encoding must have its space before it, SPACE:ENCODING (got {text!r})")
+    return (space, encoding) if separator else None
+
+
+def encoding_of(text: str) -> str:
+    """The encoding of ``SPACE:ENCODING``, or of an encoding by itself."""
+    return text if _ENCODING.match(text) else text.partition(":")[2] or text
+
+
+def named_network(name_or_path: str | Path, /, *, batch: int | None = None, **options: Any) -> Network:
+    """Any network by name: ``SPACE:ENCODING``, or what :func:`codesign.networks.load` takes.
+
+    ``options`` are those of the space or of the network, ``batch`` is 1 if the network has no other. A network of a
+    space goes by the text it was given as. Raises NetworkError, and
+    :class:`~accelerators.documents.DocumentError` for the file of a space.
+    """
+    text = str(name_or_path)
+    parts = split(text)
+    if parts is None:
+        if text in SPACES or text.endswith((".yaml", ".yml")):
+            raise NetworkError(
+                f"unknown network {text!r}: it is a space, and one of its networks is {text}:ENCODING "
+                f"(`codesign sample {text}` prints some)"
+            )
+        return networks.load(text, **options, **({} if batch is None else {"batch": batch}))
+    space, encoding = parts
+    try:
+        found = load(space, **options)
+        network = found.network(found.parse(encoding), batch=1 if batch is None else batch)
+    except (NetworkError, DocumentError):
+        raise
+    except ValueError as error:
+        # An operator with counts that cannot be.
+        raise NetworkError(f"{space}: {error}") from None
+    network.name = text
+    return network
+
+
+__all__ = [
+    "SPACES",
+    "Code",
+    "Codes",
+    "Gene",
+    "Quantised",
+    "Site",
+    "Space",
+    "encoding_of",
+    "load",
+    "named_network",
+    "split",
+]
