@@ -23,6 +23,8 @@ from codesign.cli._app import (
 
 if TYPE_CHECKING:
     from codesign.experiments.experiment import Point
+    from codesign.experiments.network_search import Judged, NetworkSearch
+    from codesign.nas.spaces import Code
 
 Space = Annotated[str, typer.Argument(help="name from `codesign list spaces`, or a .yaml file")]
 Options = Annotated[
@@ -44,12 +46,14 @@ def nas(
 ) -> None:
     """Search networks for given hardware, and print the front of accuracy and cost.
 
-    `codesign run` does the same with a ledger and a report, and searches hardware as well.
+    Best is the cheapest network for a level of accuracy (nas.at_least), the most accurate one within a limit of the
+    cost (nas.at_most), or that of the greatest reward (nas.reward); with none of them the whole front is searched.
+    `codesign run` keeps a ledger, writes a report, and searches hardware as well.
     """
     from codesign.experiments.experiment import Experiment
 
     outputs = [path for path in (csv, json_file) if path is not None]
-    experiment = Experiment.load(file)
+    experiment = Experiment.load(file, fronts=True)
     read = {file.resolve(), *(Path(name).resolve() for name in experiment.files)}
     for path in outputs:
         if path.resolve() in read or outputs.count(path) > 1:
@@ -102,24 +106,37 @@ def _fronts(point: Point, rows: int) -> list[dict[str, Any]]:
         for column in ("accuracy", "EDP mJ ms", "energy mJ", "latency ms"):
             table.add_column(column, justify="right")
         table.add_column("network", overflow="fold")
-        shown = set(judged.chosen)
-        kept = [row for i, row in enumerate(judged.front) if row[3] in shown or i % -(-len(judged.front) // rows) == 0]
+        marks = _marks(search, judged)
+        kept = [row for i, row in enumerate(judged.front) if row[3] in marks or i % -(-len(judged.front) // rows) == 0]
         for accuracy, energy_pj, latency_s, code in judged.front:
             edp_js = goal_value(energy_pj, latency_s, "edp")
             record = {"hardware": name, **({"point": label} if label else {}), "accuracy": accuracy}
             record |= {"energy_pj": energy_pj, "latency_s": latency_s, "edp_js": None if math.isnan(edp_js) else edp_js}
             found.append({**record, "network": search.space.text(code)})
             if (accuracy, energy_pj, latency_s, code) in kept:
-                mark = " (best)" if code in shown else ""
                 energy, latency = (math.nan if x is None else x for x in (energy_pj, latency_s))
                 figures = (edp_js * 1e6, energy * 1e-9, latency * 1e3)
                 texts = ("" if math.isnan(figure) else f"{figure:.4g}" for figure in figures)
-                table.add_row(f"{accuracy:.4g}", *texts, search.space.describe(code) + mark)
+                table.add_row(f"{accuracy:.4g}", *texts, search.space.describe(code) + marks.get(code, ""))
         console.print(table)
+        for limit, chosen in zip(search.limits, judged.chosen, strict=False):
+            if chosen is None:
+                console.print(f"{name}: {search.unreached(limit, judged.least)}", markup=False, highlight=False)
         if isinstance(hardware, Crossbar) and not hardware.is_digital:
             text = f"accuracies hold for exact computation: what the cells and converters of {name} cost is not in them"
             console.print(text, markup=False, highlight=False)
     return found
+
+
+def _marks(search: NetworkSearch, judged: Judged) -> dict[Code, str]:
+    """What is said of the networks that were chosen."""
+    from codesign.experiments.network_search import shown
+
+    best: dict[Code, list[str]] = {code: [] for code in judged.chosen if code is not None}
+    for limit, code in zip(search.limits, judged.chosen, strict=False):
+        if code is not None:
+            best[code].append(shown(limit, search.specification["goal"]))
+    return {code: f" (best{' within ' if limits else ''}{' and '.join(limits)})" for code, limits in best.items()}
 
 
 def _csv(records: list[dict[str, Any]]) -> bytes:
