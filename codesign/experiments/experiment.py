@@ -300,6 +300,9 @@ class _Resolver:
             several = ", ".join(name for name, each in STRATEGIES.items() if each.several_objectives)
             what = "several levels of accuracy" if nas.at_least else "several limits" if nas.at_most else "a front"
             self.problem(place, f"{strategy.name} takes one objective; for {what}: {several}")
+        if has_two_objectives(nas) and "acquisition" in strategy.options:
+            rule = "acquisition is for one objective (one level, limit or reward); two have the expected gain"
+            self.problem((*place, "options", "acquisition"), rule)
         try:
             require_options(strategy.name, strategy.options)
         except NetworkError as error:

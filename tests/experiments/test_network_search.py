@@ -443,6 +443,8 @@ def test_limits_have_the_unit_of_the_objective(unit: str, goal: str) -> None:
         ("reward: {kind: weighted, points: 1}", "nas.reward: weighted needs points and per (got points)"),
         ("reward: {kind: mnasnet, target: 3 mJ}", "nas.reward.target: must be a time in seconds"),
         ("strategy: {name: surrogate, options: {rate: 1}}", "nas.strategy.options: surrogate: unknown option 'rate'"),
+        ("strategy: {name: surrogate, options: {acquisition: thompson}}", "acquisition is for one objective"),
+        ("at_least: 50\n  strategy: {name: surrogate, options: {model: tree}}", "no model is called 'tree'"),
         ("strategy: {name: surrogate, options: {costs: 1}}", "surrogate: unknown option 'costs'"),
         ("strategy: {name: nsga2, options: {population: 9}}", "nsga2: unknown option 'population'"),
         ("reward: {kind: weighted, points: 1, per: 1 ms}\n  strategy: {name: reinforce, options: {rate: fast}}",
