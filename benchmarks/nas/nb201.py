@@ -11,8 +11,9 @@ and are known beforehand: the surrogate makes use of that, and is shown without 
 Hypervolume: accuracy above 85, 60 or 30 % (CIFAR-10, CIFAR-100, ImageNet16-120) times cost below the greatest, on
 linear axes; the ratio is to the true front's. Regret: points of accuracy below the best cell. Three protocols: searches
 may ask for the 200-epoch test accuracy, by which they are judged ("published": as published figures do); the same for
-accuracy "alone" (with ``--variants`` also by other acquisitions and the surrogate's ensemble); and the "honest" one, which asks for validation accuracy after 12 epochs, and is judged by the test
-accuracy of the front that it delivers. Targets are for the first: see benchmarks/README.md.
+accuracy "alone" (with ``--variants`` also by other acquisitions and the surrogate's ensemble); and the "honest" one,
+which asks for validation accuracy after 12 epochs, and is judged by the test accuracy of the front that it delivers.
+Targets are for the first: see benchmarks/README.md.
 """
 
 from __future__ import annotations

@@ -114,9 +114,9 @@ class RewardSheet(StrictModel):
 
     kind: Literal["mnasnet", "weighted"]
     target: Annotated[Limit | None, Field(description="mnasnet: cost, such as 20 ms")] = None
-    within: Annotated[float, Field(le=0, allow_inf_nan=False, description="mnasnet: exponent up to the target")] = -0.07
-    beyond: Annotated[float, Field(le=0, allow_inf_nan=False, description="mnasnet: exponent beyond it")] = -0.07
-    points: Annotated[float | None, Field(gt=0, allow_inf_nan=False, description="weighted: of accuracy")] = None
+    within: Annotated[float, Field(ge=-10, le=0, description="mnasnet: exponent up to the target")] = -0.07
+    beyond: Annotated[float, Field(ge=-10, le=0, description="mnasnet: exponent beyond it")] = -0.07
+    points: Annotated[float | None, Field(gt=0, le=1e9, description="weighted: of accuracy")] = None
     per: Annotated[Limit | None, Field(description="weighted: cost, such as 1 ms")] = None
 
     @model_validator(mode="after")

@@ -422,6 +422,18 @@ def test_rewards_choose_the_network(folder: Path) -> None:
     assert len(learned.chosen) == 1
 
 
+def test_the_accuracy_is_the_first_of_two_objectives(folder: Path) -> None:
+    """Strategies that predict what a query buys take it for that."""
+    path = written(folder, ON_CPU.replace("at_least: 60", "at_least: [50, 60]"))
+    nas = Experiment.load(path).points[0].nas
+    assert nas is not None
+    search = NetworkSearch.of(nas)
+    codes = np.array(list(search.space.codes()))[:3]
+    found = search._scores(codes, np.array([2.0, 3.0, math.inf]))
+    assert found[:2].tolist() == [[-search.accuracies(codes)[i], value] for i, value in enumerate((2.0, 3.0))]
+    assert np.isinf(found[2]).all()
+
+
 @pytest.mark.parametrize(
     ("unit", "goal"), [("5 ms", "latency"), ("3 mJ", "energy"), ("0.5 mJ ms", "edp"), ("5e-7 Js", "edp")]
 )
@@ -441,6 +453,8 @@ def test_limits_have_the_unit_of_the_objective(unit: str, goal: str) -> None:
         ("strategy: ofa_evolution", "takes one objective; for a front: surrogate, nsga2"),
         ("reward: {kind: mnasnet, per: 1 ms}", "nas.reward: mnasnet needs target, and may have within and beyond"),
         ("reward: {kind: weighted, points: 1}", "nas.reward: weighted needs points and per (got points)"),
+        ("reward: {kind: mnasnet, target: 1 ms, within: -1e300}", "nas.reward.within: must be >= -10 (got -1e+300)"),
+        ("reward: {kind: weighted, points: .inf, per: 1 ms}", "nas.reward.points: must be <= 1e+09 (got inf)"),
         ("reward: {kind: mnasnet, target: 3 mJ}", "nas.reward.target: must be a time in seconds"),
         ("strategy: {name: surrogate, options: {rate: 1}}", "nas.strategy.options: surrogate: unknown option 'rate'"),
         ("strategy: {name: surrogate, options: {acquisition: thompson}}", "acquisition is for one objective"),
