@@ -44,6 +44,11 @@ UNITS: dict[str, dict[str, float]] = {
     "resistance in ohm": {"ohm": 1, "kohm": 1e3, "Mohm": 1e6, "Gohm": 1e9},
     "capacitance in fF": {"fF": 1, "pF": 1e3, "aF": 1e-3},
     "area in F2": {"F2": 1, "F^2": 1},
+    # Of whole networks.
+    "network's energy in pJ": {"pJ": 1, "nJ": 1e3, "uJ": 1e6, "mJ": 1e9, "J": 1e12},
+    "energy-delay product in Js": {
+        "Js": 1, "J s": 1, "mJ s": 1e-3, "mJ ms": 1e-6, "uJ s": 1e-6, "uJ ms": 1e-9, "uJ us": 1e-12, "nJ us": 1e-15,
+    },
 }  # fmt: skip
 
 

@@ -54,6 +54,12 @@ def test_experiments(path: Path) -> None:
 def test_short_forms() -> None:
     short = "{name: a, networks: ds_cnn, hardware: {accelerators: [eyeriss], budget: {power: 3 mW}}, objective: edp}"
     assert errors(sheet.schema(), parse(short).data) == []
+    for wanted in (
+        "at_least: 60", "at_most: 20 ms", "at_most: [20 ms, 0.03]", "reward: {kind: mnasnet, target: 20 ms}",
+        "strategy: nsga2", "strategy: {name: surrogate, options: {acquisition: thompson}}",
+    ):  # fmt: skip
+        nas = f"{{name: a, hardware: {{accelerators: [eyeriss]}}, nas: {{space: darts, accuracy: zen, {wanted}}}}}"
+        assert errors(sheet.schema(), parse(nas).data) == []
     assert errors(mapping_file.schema(), parse(MAPPINGS).data) == []
 
 

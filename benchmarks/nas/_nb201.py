@@ -28,6 +28,14 @@ _SUFFIX = re.compile(r"(?P<device>.+?)_(?P<what>lat_ms|energy_mj)(?:_reconstruct
 _OTHER_TASKS = ("darcy", "ninapro")
 #: Names of arms: a strategy, and whether it knows the costs of all cells.
 BLIND = "surrogate, costs unknown"
+#: Arms with options of the surrogate, for one objective.
+VARIANTS: dict[str, dict[str, str]] = {
+    "surrogate, expected improvement": {"acquisition": "expected_improvement"},
+    "surrogate, Thompson": {"acquisition": "thompson"},
+    "surrogate, ensemble": {"model": "ensemble"},
+    "surrogate, ensemble, expected improvement": {"model": "ensemble", "acquisition": "expected_improvement"},
+    "surrogate, ensemble, Thompson": {"model": "ensemble", "acquisition": "thompson"},
+}
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,8 @@ def run(arm: str, column: CostColumn, oracle: Oracle, queries: int, seed: int, a
         accuracies = table.accuracies(codes)
         return objectives.pareto(accuracies, np.zeros((len(codes), 0)) if alone else costs(codes))
 
-    kind = STRATEGIES["surrogate" if arm == BLIND else arm]
+    kind = STRATEGIES["surrogate" if arm == BLIND or arm in VARIANTS else arm]
     known: dict[str, Any] = {"costs": costs} if kind is Surrogate and arm != BLIND and not alone else {}
+    known |= VARIANTS.get(arm, {})
     strategy = kind(space, seed=seed, **known)
     return space.index(search(strategy, evaluate, queries).codes)

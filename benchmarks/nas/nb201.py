@@ -1,6 +1,7 @@
 """Searches of NAS-Bench-201 against its true fronts, which are known: all 15,625 cells are trained and measured.
 
     python -m benchmarks.nas.nb201 [--hardware FILE] [--cost NAME] [--protocol published|alone|honest] [--seeds N]
+                                   [--variants]
 
 ``FILE`` is an .npz of vectors over the cells, ``.._lat_ms`` and ``.._energy_mj``; a device with both is searched for
 its EDP. ``--cost`` takes those costs whose names contain a text. For each cost, searches minimise it and maximise
@@ -10,8 +11,9 @@ and are known beforehand: the surrogate makes use of that, and is shown without 
 Hypervolume: accuracy above 85, 60 or 30 % (CIFAR-10, CIFAR-100, ImageNet16-120) times cost below the greatest, on
 linear axes; the ratio is to the true front's. Regret: points of accuracy below the best cell. Three protocols: searches
 may ask for the 200-epoch test accuracy, by which they are judged ("published": as published figures do); the same for
-accuracy "alone"; and the "honest" one, which asks for validation accuracy after 12 epochs, and is judged by the test
-accuracy of the front that it delivers. Targets are for the first: see benchmarks/README.md.
+accuracy "alone" (with ``--variants`` also by other acquisitions and the surrogate's ensemble); and the "honest" one,
+which asks for validation accuracy after 12 epochs, and is judged by the test accuracy of the front that it delivers.
+Targets are for the first: see benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from benchmarks._common import BadInputError, report
-from benchmarks.nas._nb201 import BLIND, CELLS, CostColumn, front, hypervolume, read_costs, run
+from benchmarks.nas._nb201 import BLIND, CELLS, VARIANTS, CostColumn, front, hypervolume, read_costs, run
 from codesign.nas.accuracy.table import Oracle, nas_bench_201_accuracies
 
 DEFAULT = Path(__file__).parent / "data" / "nb201_hardware.npz"
@@ -101,7 +103,7 @@ def _rows(
             ratios, regrets = _delivered([np.arange(CELLS)], column, CELLS)
             yield column.name, "validation, 12 epochs", "all cells", str(CELLS), f"{ratios[0]:.4f}", f"{regrets[0]:.2f}"
     for data_set in dict.fromkeys(column.data_set for column in columns):
-        for arm in _ALONE_ARMS:
+        for arm in (*_ALONE_ARMS, *VARIANTS):
             for mark in marks if (data_set, "alone", arm) in found else ():
                 regrets = _regrets(found[data_set, "alone", arm], data_set, mark)
                 yield f"{data_set}, accuracy alone", "test, 200 epochs", arm, str(mark), "", _spread(regrets, ".2f")
@@ -138,6 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--hardware", type=Path, default=DEFAULT, help="costs of the cells (Eyeriss, Pi 4, Pi 5)")
     parser.add_argument("--cost", help="only costs whose names contain this")
     parser.add_argument("--protocol", choices=_PROTOCOLS, help="only this one")
+    parser.add_argument("--variants", action="store_true", help="accuracy alone also by the surrogate's options")
     parser.add_argument("--list", action="store_true", help="name the costs of the file and stop")
     parser.add_argument("--seeds", type=int, default=20, help="runs per strategy (20)")
     parser.add_argument("--queries", type=int, default=MARKS[-1], help="queries per run (1000)")
@@ -154,7 +157,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(listed)
         return 0
     marks = [mark for mark in MARKS if mark <= options.queries]
-    found = _searched(columns, options.protocol, options.seeds, marks[-1], options.workers)
+    alone = (*_ALONE_ARMS, *VARIANTS) if options.variants else _ALONE_ARMS
+    found = _searched(columns, options.protocol, alone, options.seeds, marks[-1], options.workers)
     missed = list(_missed(columns, found, marks))
     header = ("cost", "query buys", "strategy", "queries", "part of the front: mean (range)", "regret: mean (range)")
     reached = [
@@ -169,7 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _searched(
-    columns: Sequence[CostColumn], protocol: str | None, seeds: int, queries: int, workers: int
+    columns: Sequence[CostColumn], protocol: str | None, alone: Sequence[str], seeds: int, queries: int, workers: int
 ) -> dict[tuple[str, str, str], list[NDArray[np.int64]]]:
     """Runs by (cost, oracle, arm), and by (data set, "alone", arm)."""
     futures: dict[tuple[str, str, str], list[Future[NDArray[np.int64]]]] = {}
@@ -184,7 +188,7 @@ def _searched(
                 submit((column.name, "test_200", arm), column, "test_200")
             for arm in _HONEST_ARMS if protocol in (None, "honest") else ():
                 submit((column.name, "val_12", arm), column, "val_12")
-            for arm in _ALONE_ARMS if protocol in (None, "alone") else ():
+            for arm in alone if protocol in (None, "alone") else ():
                 submit((column.data_set, "alone", arm), column, "test_200", alone=True)
         with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
             bar = progress.add_task("searches", total=sum(map(len, futures.values())))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from codesign.devices import Device
     from codesign.experiments.experiment import Point
     from codesign.experiments.network_search import Judged, NetworkSearch
+    from codesign.nas.spaces import Code
 
 Space = Annotated[str, typer.Argument(help="name from `codesign list spaces`, or a .yaml file")]
 Options = Annotated[
@@ -47,12 +48,14 @@ def nas(
 ) -> None:
     """Search networks for given hardware, and print the front of accuracy and cost.
 
-    `codesign run` does the same with a ledger and a report, and searches hardware as well.
+    Best is the cheapest network for a level of accuracy (nas.at_least), the most accurate one within a limit of the
+    cost (nas.at_most), or that of the greatest reward (nas.reward); with none of them the whole front is searched.
+    `codesign run` keeps a ledger, writes a report, and searches hardware as well.
     """
     from codesign.experiments.experiment import Experiment
 
     outputs = [path for path in (csv, json_file) if path is not None]
-    experiment = Experiment.load(file)
+    experiment = Experiment.load(file, fronts=True)
     read = {file.resolve(), *(Path(name).resolve() for name in experiment.files)}
     for path in outputs:
         if path.resolve() in read or outputs.count(path) > 1:
@@ -105,20 +108,22 @@ def _fronts(point: Point, rows: int) -> list[dict[str, Any]]:
         for column in ("accuracy", "EDP mJ ms", "energy mJ", "latency ms"):
             table.add_column(column, justify="right")
         table.add_column("network", overflow="fold")
-        shown = set(judged.chosen)
-        kept = [row for i, row in enumerate(judged.front) if row[3] in shown or i % -(-len(judged.front) // rows) == 0]
+        marks = _marks(search, judged)
+        kept = [row for i, row in enumerate(judged.front) if row[3] in marks or i % -(-len(judged.front) // rows) == 0]
         for accuracy, energy_pj, latency_s, code in judged.front:
             edp_js = goal_value(energy_pj, latency_s, "edp")
             record = {"hardware": name, **({"point": label} if label else {}), "accuracy": accuracy}
             record |= {"energy_pj": energy_pj, "latency_s": latency_s, "edp_js": None if math.isnan(edp_js) else edp_js}
             found.append({**record, "network": f"{point.nas['space']}:{search.space.text(code)}"})
             if (accuracy, energy_pj, latency_s, code) in kept:
-                mark = " (best)" if code in shown else ""
                 energy, latency = (math.nan if x is None else x for x in (energy_pj, latency_s))
                 figures = (edp_js * 1e6, energy * 1e-9, latency * 1e3)
                 texts = ("" if math.isnan(figure) else f"{figure:.4g}" for figure in figures)
-                table.add_row(f"{accuracy:.4g}", *texts, search.space.describe(code) + mark)
+                table.add_row(f"{accuracy:.4g}", *texts, search.space.describe(code) + marks.get(code, ""))
         console.print(table)
+        for limit, chosen in zip(search.limits, judged.chosen, strict=False):
+            if chosen is None:
+                console.print(f"{name}: {search.unreached(limit, judged.least)}", markup=False, highlight=False)
         for line in (_cost_source(search, hardware, judged, point.settings), _accuracy_source(search, judged)):
             console.print(line, markup=False, highlight=False)
         if isinstance(hardware, Crossbar) and not hardware.is_digital:
@@ -133,7 +138,8 @@ def _cost_source(search: NetworkSearch, hardware: Hardware | Device, judged: Jud
     from codesign.costs import MeasuredCost
     from codesign.evaluation import evaluate, mapping_quality
 
-    graph = search.space.network(judged.chosen[0], batch=search.specification["batch"])
+    code, which = _looked_at(judged)
+    graph = search.space.network(code, batch=search.specification["batch"])
     of_best = ""
     if isinstance(hardware, SpatialAccelerator):
         used = [judged.mapped[operator].certificate for operator in graph.unique() if not operator.passes]
@@ -141,16 +147,34 @@ def _cost_source(search: NetworkSearch, hardware: Hardware | Device, judged: Jud
     else:
         (cost,) = evaluate(graph, hardware, fuse=settings["fuse"]).results
         quality = cost.quality
-        of_best = " (of the best network)" if isinstance(cost, MeasuredCost) else ""
+        of_best = f" (of {which})" if isinstance(cost, MeasuredCost) else ""
     return f"costs: {quality or 'how good the mappings are is not known'}{of_best}"
 
 
 def _accuracy_source(search: NetworkSearch, judged: Judged) -> str:
     """Where the accuracies of a search come from, and what is said about that of the best network."""
-    estimate = search.estimator.estimate(judged.chosen[0])
+    code, which = _looked_at(judged)
+    estimate = search.estimator.estimate(code)
     sure = [] if estimate.uncertainty is None else [f"standard deviation {estimate.uncertainty:.2g}"]
     about = ", ".join([*sure, *estimate.notes])
-    return f"accuracies: {search.estimator.name}, {estimate.kind}{f' (the best network: {about})' if about else ''}"
+    return f"accuracies: {search.estimator.name}, {estimate.kind}{f' ({which}: {about})' if about else ''}"
+
+
+def _looked_at(judged: Judged) -> tuple[Code, str]:
+    """The network whose figures are explained: the first that was chosen, or the most accurate one of the front."""
+    best = next((code for code in judged.chosen if code is not None), None)
+    return (judged.front[-1][3], "the most accurate network") if best is None else (best, "the best network")
+
+
+def _marks(search: NetworkSearch, judged: Judged) -> dict[Code, str]:
+    """What is said of the networks that were chosen."""
+    from codesign.experiments.network_search import shown
+
+    best: dict[Code, list[str]] = {code: [] for code in judged.chosen if code is not None}
+    for limit, code in zip(search.limits, judged.chosen, strict=False):
+        if code is not None:
+            best[code].append(shown(limit, search.specification["goal"]))
+    return {code: f" (best{' within ' if limits else ''}{' and '.join(limits)})" for code, limits in best.items()}
 
 
 def _csv(records: list[dict[str, Any]]) -> bytes:

@@ -24,12 +24,19 @@ from codesign import devices
 from codesign.devices import Device
 from codesign.experiments.candidates import OBJECTIVES
 from codesign.experiments.joint import JointSpace
-from codesign.experiments.network_search import NetworkSearch, nas_specification
-from codesign.experiments.sheet import BudgetSheet, ExperimentSheet, NasSheet, NetworkSheet, WorkersSheet
+from codesign.experiments.network_search import NetworkSearch, has_two_objectives, limit_of, nas_specification
+from codesign.experiments.sheet import (
+    BudgetSheet,
+    ExperimentSheet,
+    NasSheet,
+    NetworkSheet,
+    StrategySheet,
+    WorkersSheet,
+)
 from codesign.experiments.specifications import files_of, load_network, member, network_specification, space_of
 from codesign.experiments.sweeps import variants
 from codesign.nas import spaces
-from codesign.nas.strategies import STRATEGIES
+from codesign.nas.strategies import STRATEGIES, require_options
 from codesign.networks import NetworkError
 from codesign.search import OPTIMISERS, Budget, HardwareSpace, crossbar, naas
 from mappers import MAPPERS, Objective
@@ -111,14 +118,17 @@ class Experiment:
     files: dict[str, str]
 
     @classmethod
-    def load(cls, path: Path | str, source: Path | None = None) -> Experiment:
+    def load(cls, path: Path | str, source: Path | None = None, *, fronts: bool = False) -> Experiment:
         """Read and check a file, perhaps a copy of one that was at ``source``.
+
+        ``fronts`` is for who searches networks for given hardware one by one, and does not compare designs: the whole
+        front may be wanted then, or the best network within a limit of the cost.
 
         Raises :class:`~accelerators.documents.DocumentError`.
         """
         # Read once: a pipe is empty the second time.
         text = read_text(path)
-        return _load(parse(text, str(path)), text, source or Path(path).absolute())
+        return _load(parse(text, str(path)), text, source or Path(path).absolute(), fronts)
 
     @classmethod
     def parse(cls, text: str, source: Path) -> Experiment:
@@ -126,7 +136,7 @@ class Experiment:
         return _load(parse(text, str(source)), text, source)
 
 
-def _load(document: Document, text: str, source: Path) -> Experiment:
+def _load(document: Document, text: str, source: Path, fronts: bool = False) -> Experiment:
     folder = source.parent
     sheet = document.validate(ExperimentSheet)
     points: list[Point] = []
@@ -136,7 +146,8 @@ def _load(document: Document, text: str, source: Path) -> Experiment:
     refused = 0
     for label, data in variants(document, sheet.sweep):
         try:
-            points.append(_Resolver(replace(document, data=data), folder, files, datasheets).point(label))
+            resolver = _Resolver(replace(document, data=data), folder, files, datasheets, fronts)
+            points.append(resolver.point(label))
         except DocumentError as error:
             where = " ".join(f"{path}={value}" for path, value in label.items())
             problems += [f"{problem} (at {where})" if label else problem for problem in error.problems]
@@ -156,9 +167,17 @@ def _load(document: Document, text: str, source: Path) -> Experiment:
 class _Resolver:
     """Checks what a valid sheet names; collects problems."""
 
-    def __init__(self, document: Document, folder: Path, files: dict[str, str], datasheets: dict[str, dict[str, Any]]):
+    def __init__(
+        self,
+        document: Document,
+        folder: Path,
+        files: dict[str, str],
+        datasheets: dict[str, dict[str, Any]],
+        fronts: bool,
+    ):
         self.document = document
         self.folder = folder
+        self.fronts = fronts
         # What was read for other points: by path a digest, and by name the data.
         self.files = files
         self.datasheets = datasheets
@@ -222,9 +241,9 @@ class _Resolver:
             place: Path_ = ("objective", sheet.objective.index("accuracy"))
             if sheet.nas is None and sheet.accuracy is None:
                 self.problem(place, "accuracy needs networks that are searched (nas), or trained ones (accuracy)")
-            elif sheet.nas is not None and sheet.nas.mode == "nested" and not sheet.hardware.given:
+            elif sheet.nas is not None and sheet.nas.mode == "nested":
                 rule = "accuracy is an objective of the joint mode; a nested search takes levels of it: nas.at_least"
-                self.problem(place, f"{rule} may be a list")
+                self.problem(place, f"{rule} may be a list (codesign nas needs none for the whole front)")
             elif sheet.objective == ["accuracy"] and sheet.nas is not None:
                 self.problem(place, "accuracy alone needs no hardware: give a cost as well")
         if sheet.accuracy is not None and sheet.nas is not None:
@@ -238,18 +257,16 @@ class _Resolver:
 
     def nas(self, sheet: ExperimentSheet, nas: NasSheet) -> dict[str, Any] | None:
         """The network search as plain data, tried out as far as it needs no hardware."""
-        if nas.strategy is not None and nas.strategy not in STRATEGIES:
-            self.unknown(("nas", "strategy"), nas.strategy, STRATEGIES)
-        elif nas.strategy is not None and len(nas.at_least) > 1 and not STRATEGIES[nas.strategy].several_objectives:
-            several = ", ".join(name for name, each in STRATEGIES.items() if each.several_objectives)
-            rule = f"{nas.strategy} takes one objective; for several levels of accuracy: {several}"
-            self.problem(("nas", "strategy"), rule)
+        if nas.strategy is not None:
+            self.strategy(nas, nas.strategy)
         if nas.mode == "joint" and sheet.hardware.given:
             self.problem(("nas", "mode"), "joint searches hardware and networks together; here designs are given")
         if nas.mode == "joint" and len(nas.at_least) > 1:
             self.problem(("nas", "at_least"), f"a joint search takes one level (got {len(nas.at_least)})")
+        goal = mapping_objective(sheet.objective)
+        self.wanted(sheet, nas, goal)
         self.stop_on_problems()
-        found = nas_specification(nas, self.folder, sheet.seed, mapping_objective(sheet.objective))
+        found = nas_specification(nas, self.folder, sheet.seed, goal)
         self.note_all(found)
         place: Path_ = ("nas", "space")
         try:
@@ -262,12 +279,65 @@ class _Resolver:
                 raise ValueError(
                     f"accuracies are in per cent (got {min(level for level in search.levels if level > 0)})"
                 )
-            _ = search.start
+            if nas.reward is not None and nas.reward.kind == "mnasnet" and search.estimator.kind == "proxied":
+                place = ("nas", "reward")
+                raise ValueError(f"mnasnet takes an accuracy in per cent ({search.estimator.name} is a score)")
+            start = search.start
+            place = ("nas", "strategy")
+            search.strategy(start)
         except DocumentError as error:
             self.problems += error.problems
         except (NetworkError, ValueError, ImportError, OSError, TypeError) as error:
             self.problem(place, str(error))
         return found
+
+    def strategy(self, nas: NasSheet, strategy: StrategySheet) -> None:
+        """Check that a strategy exists, has the options, and takes as many objectives."""
+        place: Path_ = ("nas", "strategy")
+        if strategy.name not in STRATEGIES:
+            self.unknown(place, strategy.name, STRATEGIES)
+            return
+        if has_two_objectives(nas) and not STRATEGIES[strategy.name].several_objectives:
+            several = ", ".join(name for name, each in STRATEGIES.items() if each.several_objectives)
+            what = "several levels of accuracy" if nas.at_least else "several limits" if nas.at_most else "a front"
+            self.problem(place, f"{strategy.name} takes one objective; for {what}: {several}")
+        if has_two_objectives(nas) and "acquisition" in strategy.options:
+            rule = "acquisition is for one objective (one level, limit or reward); two have the expected gain"
+            self.problem((*place, "options", "acquisition"), rule)
+        try:
+            require_options(strategy.name, strategy.options)
+        except NetworkError as error:
+            self.problem((*place, "options"), str(error))
+
+    def wanted(self, sheet: ExperimentSheet, nas: NasSheet, goal: Objective) -> None:
+        """Check which network is wanted of those that run on a design."""
+        keys = [key for key in ("at_least", "at_most", "reward") if getattr(nas, key)]
+        if len(keys) > 1:
+            self.problem(("nas", keys[1]), f"give one of at_least, at_most and reward (got {' and '.join(keys)})")
+        for key in keys:
+            if key == "at_least":
+                continue
+            place: Path_ = ("nas", key)
+            if nas.mode == "joint" or not sheet.hardware.given:
+                self.problem(place, "is for given hardware; where hardware is searched give levels: nas.at_least")
+            elif not self.fronts:
+                rule = "is for codesign nas; designs are compared by their cost, at levels of accuracy: nas.at_least"
+                self.problem(place, rule)
+        costs: dict[Path_, Any] = {("nas", "at_most", i): limit for i, limit in enumerate(nas.at_most)}
+        if nas.reward is not None:
+            costs |= {("nas", "reward", key): getattr(nas.reward, key) for key in ("target", "per")}
+        for place, value in costs.items():
+            try:
+                if value is not None:
+                    limit_of(value, goal)
+            except ValueError as error:
+                text = str(error)
+                self.problem(place, text if "(got" in text else f"{text} (got {value!r})")
+        if keys or (nas.mode == "joint" and "accuracy" in sheet.objective) or (nas.mode == "nested" and self.fronts):
+            return
+        rule = "is required: without a level of accuracy the cheapest network wins, however inaccurate"
+        front = "objective: [edp, accuracy]" if nas.mode == "joint" else "codesign nas (given hardware) or mode: joint"
+        self.problem(("nas", "at_least"), f"{rule}; for the whole front of accuracy and cost use {front}")
 
     def baseline(self, sheet: ExperimentSheet, nas: dict[str, Any] | None) -> Baseline | None:
         """What is compared with, if anything."""

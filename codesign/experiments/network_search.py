@@ -4,6 +4,11 @@ Accuracy does not depend on the design, so it is known before anything is mapped
 priced, nor are those that a lower bound shows to be worse than what a strategy keeps. Every design gets the same random
 numbers, so that it is the design that makes the difference. With several levels of accuracy one search with two
 objectives serves them all, all networks are priced, and each level gets the best network that it saw.
+
+On given hardware more may be asked for: the most accurate network within a limit of the cost or several
+(``at_most``), the one with the greatest reward (``reward``), or, with nothing said, the whole front. A limit is kept as
+Once-for-all's evolution does, by rejection: what exceeds it has an infinite score. Some networks within it are found
+beforehand, by a search for the cheapest.
 """
 
 from __future__ import annotations
@@ -22,15 +27,17 @@ from numpy.typing import NDArray
 
 from accelerators.catalog import Hardware
 from accelerators.operators import Operator
+from accelerators.units import quantity
 from codesign.devices import Device
-from codesign.experiments.sheet import NasSheet
+from codesign.experiments.sheet import NasSheet, RewardSheet, StrategySheet
 from codesign.experiments.specifications import Stamps, space_of, stamps
-from codesign.nas import accuracy
+from codesign.nas import accuracy, strategies
 from codesign.nas.accuracy import Estimator
 from codesign.nas.costs import COLUMNS, NetworkCosts, Works
+from codesign.nas.objectives import Constrained, MnasNetReward, Weighted, pareto
 from codesign.nas.search import search
 from codesign.nas.spaces import Code, Codes, Space
-from codesign.nas.strategies import STRATEGIES, OfaEvolution, Strategy
+from codesign.nas.strategies import NoneAdmittedError, OfaEvolution, Strategy
 from codesign.search.pareto import front
 from mappers import MapResult
 
@@ -42,13 +49,34 @@ _DRAWN = 2_000
 _LISTED = 20_000
 #: Networks that evolution asks for to find accurate ones, at once and in all, of quick estimators and of slow ones.
 _POPULATION, _ASKED, _ASKED_SLOW = 100, 4_000, 200
+#: Networks per generation of a search for some within a limit.
+_CHEAP = 20
 #: Networks of a front that are kept.
 _MOST_KEPT = 100
 
 
+#: Units of limits, and how goals are shown: the unit, and how many of it are one of ``goal_value``.
+_UNITS = {"edp": "energy-delay product in Js", "energy": "network's energy in pJ", "latency": "time in seconds"}
+_SHOWN = {"edp": ("mJ ms", 1e6), "energy": ("mJ", 1e-9), "latency": ("ms", 1e3)}
+
+
+def limit_of(value: object, goal: str) -> float:
+    """A cost as experiments write it, as :func:`goal_value` gives it; ValueError for what is none above 0."""
+    found, _ = quantity(value, _UNITS[goal])
+    if not found > 0:
+        raise ValueError(f"must be > 0 (got {value!r})")
+    return found
+
+
+def shown(value: float, goal: str) -> str:
+    """A goal's value with a unit."""
+    unit, factor = _SHOWN[goal]
+    return f"{value * factor:.4g} {unit}"
+
+
 def nas_specification(sheet: NasSheet, folder: Path, seed: int, goal: str) -> dict[str, Any]:
     """Plain data for a search; files are relative to a folder."""
-    several = len(sheet.at_least) > 1
+    strategy = sheet.strategy or StrategySheet(name="nsga2" if has_two_objectives(sheet) else "ofa_evolution")
     return {
         "space": _beside(folder, sheet.space),
         # A space of a space has a file as well.
@@ -61,14 +89,28 @@ def nas_specification(sheet: NasSheet, folder: Path, seed: int, goal: str) -> di
             },
         },
         "at_least": sorted(set(sheet.at_least)),
+        "at_most": sorted({limit_of(limit, goal) for limit in sheet.at_most}),
+        "reward": None if sheet.reward is None else _reward(sheet.reward, goal),
         "mode": sheet.mode,
-        "strategy": sheet.strategy or ("nsga2" if several else "ofa_evolution"),
+        "strategy": strategy.model_dump(),
         "population": sheet.population,
         "queries": sheet.queries,
         "batch": sheet.batch,
         "seed": seed,
         "goal": goal,
     }
+
+
+def has_two_objectives(sheet: NasSheet) -> bool:
+    """Whether a search minimises cost and maximises accuracy: for several levels or limits, or for the whole front."""
+    whole = sheet.mode == "nested" and not (sheet.at_least or sheet.at_most or sheet.reward)
+    return whole or len(sheet.at_least) > 1 or len(sheet.at_most) > 1
+
+
+def _reward(sheet: RewardSheet, goal: str) -> dict[str, Any]:
+    """A reward with costs as numbers."""
+    found = sheet.model_dump(exclude_none=True)
+    return {**found, **{key: limit_of(found[key], goal) for key in ("target", "per") if key in found}}
 
 
 def _beside(folder: Path, space: Any) -> Any:
@@ -82,15 +124,17 @@ def _beside(folder: Path, space: Any) -> Any:
 class Judged:
     """What a search on one design found.
 
-    ``chosen`` has the best network of every level of accuracy; ``front`` rows of accuracy, energy in pJ, latency in
-    seconds (None: not known) and code, of networks that no other one beats that was priced, in accuracy and goal;
-    ``count`` networks were judged.
+    ``chosen`` has the best network of every level of accuracy, or of every limit (None: none keeps it), or of the
+    reward, and nothing if the whole front is wanted; ``front`` rows of accuracy, energy in pJ, latency in seconds
+    (None: not known) and code, of networks that no other one beats that was priced, in accuracy and goal; ``count``
+    networks were judged; ``least`` is the least value of the goal among them.
     """
 
-    chosen: tuple[Code, ...]
+    chosen: tuple[Code | None, ...]
     front: tuple[tuple[float, float | None, float | None, Code], ...]
     count: int
     mapped: Mapping[Operator, MapResult]
+    least: float
 
 
 class TooInaccurateError(ValueError):
@@ -115,6 +159,7 @@ class NetworkSearch:
         settings = specification["accuracy"]
         self.estimator: Estimator = accuracy.load(settings["name"], self.space, **settings["options"])
         self.levels: tuple[float, ...] = tuple(specification["at_least"]) or (-math.inf,)
+        self.limits: tuple[float, ...] = tuple(specification["at_most"])
         self._known: dict[bytes, float] = {}
         self._works: dict[bool, Works] = {}
 
@@ -176,16 +221,12 @@ class NetworkSearch:
             population=_POPULATION if self._quick else 20,
             seed=np.random.SeedSequence(self.specification["seed"], spawn_key=(1,)),
         )
-        seen: list[Codes] = []
-        enough = asked = 0
-        while asked < (_ASKED if self._quick else _ASKED_SLOW) and enough < wanted:
-            codes = strategy.ask()
+
+        def lost(codes: Codes) -> NDArray[np.float64]:
             accuracies = self.accuracies(codes)
-            strategy.tell(codes, np.where(np.isfinite(accuracies), -accuracies, math.inf)[:, None])
-            asked += len(codes)
-            seen.append(codes)
-            enough = int((self.accuracies(np.unique(np.concatenate(seen), axis=0)) >= self.levels[-1]).sum())
-        return np.unique(np.concatenate(seen), axis=0)
+            return np.where(np.isfinite(accuracies), -accuracies, math.inf)
+
+        return _descend(strategy, lost, -self.levels[-1], wanted, _ASKED if self._quick else _ASKED_SLOW)
 
     def _first(self, codes: Codes, wanted: int) -> Codes:
         """The first of the networks that are accurate enough, some for the highest level among them."""
@@ -207,15 +248,18 @@ class NetworkSearch:
             self._works[fuse] = Works(self.space, fuse=fuse, batch=self.specification["batch"])
         return self._works[fuse]
 
-    def strategy(self) -> Strategy:
-        """A new strategy, the same for every design."""
-        found = STRATEGIES[self.specification["strategy"]](
+    def strategy(self, start: Codes | None = None) -> Strategy:
+        """A new strategy, the same for every design, which begins with some networks (None: :attr:`start`)."""
+        settings = self.specification["strategy"]
+        found = strategies.load(
+            settings["name"],
             self.space,
             population=self.specification["population"],
             seed=np.random.SeedSequence(self.specification["seed"], spawn_key=(2,)),
             admits=self.admits,
+            **settings["options"],
         )
-        found.begin_with(self.start)
+        found.begin_with(self.start if start is None else start)
         return found
 
     def run(
@@ -231,56 +275,159 @@ class NetworkSearch:
 
         ``progress`` is called with the networks that were judged so far and those that shall be.
 
-        Raises :class:`NothingRunsError` if no network runs on it, or none for one of the levels.
+        Raises :class:`NothingRunsError` if no network runs on it, none for one of the levels, or none within a limit.
         """
         costs = NetworkCosts(self.works(fuse), hardware, **settings)
-        column = GOALS[self.specification["goal"]]
-        several = len(self.levels) > 1
-        done: list[int] = []
+        goal, queries = self.specification["goal"], self.specification["queries"]
+        column = GOALS[goal]
+        judged: set[bytes] = set()
 
-        def score(codes: Codes) -> NDArray[np.float64]:
+        def price(codes: Codes) -> NDArray[np.float64]:
+            """(n,) the goal, infinite for what does not run or keep the budget."""
             found = costs.costs(codes)
+            judged.update(code.tobytes() for code in codes)
             if progress is not None:
-                done.append(len(codes))
-                progress(sum(done), self.specification["queries"])
+                progress(min(len(judged), queries), queries)
             if np.isnan(found[:, column]).any():
-                goal = self.specification["goal"]
                 raise NothingRunsError("device", f"{hardware.name} does not say the {goal} of a network")
-            values = found[:, column]
-            if power_mw is not None:
-                # What is not known keeps no limit.
-                values = np.where(found[:, 0] * 1e-9 <= power_mw * found[:, 1], values, math.inf)
-            if not several:
-                return values[:, None]
-            return np.stack([values, np.where(np.isfinite(values), -self.accuracies(codes), math.inf)], axis=1)
+            if power_mw is None:
+                return found[:, column]
+            # What is not known keeps no limit.
+            return np.where(found[:, 0] * 1e-9 <= power_mw * found[:, 1], found[:, column], math.inf)
 
-        floors = None if several or power_mw is not None else lambda codes: costs.floors(codes)[:, [column]]
-        history = search(self.strategy(), score, self.specification["queries"], floors=floors)
-        accuracies = self.accuracies(history.codes)
-        values = np.where(history.floored, math.inf, history.scores[:, 0])
-        chosen: list[Code] = []
-        for level in self.levels:
-            able = np.nonzero((accuracies >= level) & np.isfinite(values))[0]
-            if not len(able):
-                raise NothingRunsError(*_why(costs, level, power_mw))
-            # Of equals the most accurate one.
-            best = able[np.lexsort((-accuracies[able], values[able]))[0]]
-            chosen.append(tuple(history.codes[best].tolist()))
-        return Judged(tuple(chosen), self._front(history.codes, values, costs), len(history.codes), costs.mapped)
+        start, cheap = None, np.zeros((0, len(self.space.genes)), np.int64)
+        if self.limits:
+            cheap = self._cheap(price)
+            values = price(cheap)
+            if not (values <= self.limits[-1]).any():
+                raise NothingRunsError(*self._beyond(costs, values, power_mw))
+            # The most accurate ones within the limits first.
+            within = np.where(values <= self.limits[-1], self.accuracies(cheap), -math.inf)
+            start = cheap[np.lexsort((values, -within))][: self.specification["population"]]
+            queries = max(1, queries - len(cheap) + len(start))
+        alone = not self._two and not self.limits and self._reward is None and power_mw is None
+        floors = (lambda codes: costs.floors(codes)[:, [column]]) if alone else None
+        history = search(self.strategy(start), lambda found: self._scores(found, price(found)), queries, floors=floors)
+        values = np.full(len(history.codes), math.inf)
+        values[~history.floored] = price(history.codes[~history.floored])
+        codes = history.codes
+        if len(cheap):
+            codes, places = np.unique(np.concatenate([codes, cheap]), axis=0, return_index=True)
+            values = np.concatenate([values, price(cheap)])[places]
+        chosen = self._chosen(codes, values, costs, power_mw)
+        rows = self._front(codes, values, costs, [i for i in chosen if i is not None])
+        networks = tuple(None if i is None else tuple(codes[i].tolist()) for i in chosen)
+        return Judged(networks, rows, len(codes), costs.mapped, float(values.min()))
+
+    @property
+    def _two(self) -> bool:
+        """Whether accuracy is an objective beside the cost."""
+        whole = self.specification["mode"] == "nested" and self._reward is None
+        whole = whole and not self.specification["at_least"] and not self.limits
+        return whole or len(self.levels) > 1 or len(self.limits) > 1
+
+    @functools.cached_property
+    def _reward(self) -> Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]] | None:
+        settings = self.specification["reward"]
+        if settings is None:
+            return None
+        if settings["kind"] == "weighted":
+            return Weighted((settings["points"] / settings["per"],))
+        return MnasNetReward(settings["target"], settings["within"], settings["beyond"])
+
+    def _scores(self, codes: Codes, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, objectives) what a strategy is told; of two objectives the accuracy is the first."""
+        works, prices = np.isfinite(values), values[:, None]
+        if self._reward is not None:
+            found = self._reward(self.accuracies(codes), np.where(works[:, None], prices, 1.0))
+        elif self.limits:
+            works &= values <= self.limits[-1]
+            found = (pareto if self._two else Constrained(self.limits))(self.accuracies(codes), prices)
+        else:
+            found = pareto(self.accuracies(codes), prices) if self._two else prices
+        return np.where(works[:, None], found, math.inf)
+
+    def _cheap(self, price: Callable[[Codes], NDArray[np.float64]]) -> Codes:
+        """Networks that were priced to find some within the least limit: random ones, then what becomes of them."""
+        population, queries = self.specification["population"], self.specification["queries"]
+        strategy = OfaEvolution(
+            self.space,
+            population=max(2, min(population, _CHEAP, queries // 2)),
+            seed=np.random.SeedSequence(self.specification["seed"], spawn_key=(3,)),
+            admits=self.admits,
+        )
+        strategy.begin_with(self.start)
+        return _descend(strategy, price, self.limits[0], max(1, strategy.population // 4), queries // 2)
+
+    def _chosen(
+        self, codes: Codes, values: NDArray[np.float64], costs: NetworkCosts, power_mw: float | None
+    ) -> list[int | None]:
+        """Positions of the best networks: by level of accuracy, by limit, or by reward."""
+        accuracies = self.accuracies(codes)
+        works = np.isfinite(values) & np.isfinite(accuracies)
+        if self.limits:
+            return [_first(works & (values <= limit), -accuracies, values) for limit in self.limits]
+        # Of equals the most accurate one.
+        order = (values, -accuracies) if self._reward is None else (self._scores(codes, values)[:, 0], values)
+        found = [_first(works & (accuracies >= level), *order) for level in self.levels]
+        if None in found:
+            raise NothingRunsError(*_why(costs, self.levels[found.index(None)], power_mw))
+        whole = self._two and not self.specification["at_least"]
+        return [] if whole else list(found)
+
+    def _beyond(self, costs: NetworkCosts, values: NDArray[np.float64], power_mw: float | None) -> tuple[str, str]:
+        """Why no network keeps a limit."""
+        least = float(values.min())
+        if not math.isfinite(least):
+            return _why(costs, -math.inf, power_mw)
+        return "limit", self.unreached(self.limits[-1], least)
+
+    def unreached(self, limit: float, least: float) -> str:
+        """Says that no network keeps a limit, and the least value that was found."""
+        goal = self.specification["goal"]
+        return f"no network within {shown(limit, goal)}: the least that was found is {shown(least, goal)}"
 
     def _front(
-        self, codes: Codes, values: NDArray[np.float64], costs: NetworkCosts
+        self, codes: Codes, values: NDArray[np.float64], costs: NetworkCosts, chosen: Sequence[int]
     ) -> tuple[tuple[float, float | None, float | None, Code], ...]:
         accuracies = self.accuracies(codes)
+        if self.limits:
+            values = np.where(values <= self.limits[-1], values, math.inf)
         kept = front(np.stack([values, -accuracies], axis=1))
         kept = kept[np.argsort(values[kept], kind="stable")]
-        # Some all along the front.
-        kept = kept[np.unique(np.linspace(0, len(kept) - 1, min(_MOST_KEPT, len(kept))).round().astype(np.int64))]
+        # Some all along the front, and what was chosen.
+        some = np.linspace(0, len(kept) - 1, min(_MOST_KEPT, len(kept))).round().astype(np.int64)
+        kept = kept[np.union1d(some, np.nonzero(np.isin(kept, chosen))[0])]
         found = costs.costs(codes[kept])
         return tuple(
             (float(accuracies[i]), _known(energy), _known(latency), tuple(codes[i].tolist()))
             for i, (energy, latency, _) in zip(kept, found, strict=True)
         )
+
+
+def _descend(
+    strategy: Strategy, score: Callable[[Codes], NDArray[np.float64]], least: float, wanted: int, most: int
+) -> Codes:
+    """Networks that a strategy asks for, in order of their genes, until so many score no more than ``least`` or about
+    ``most`` have been asked for."""
+    seen, asked = np.zeros((0, len(strategy.space.genes)), np.int64), 0
+    while asked < most and (not asked or (score(seen) <= least).sum() < wanted):
+        try:
+            codes = strategy.ask()
+        except NoneAdmittedError:
+            if not asked:
+                raise
+            break
+        strategy.tell(codes, score(codes)[:, None])
+        asked += len(codes)
+        seen = np.unique(np.concatenate([seen, codes]), axis=0)
+    return seen
+
+
+def _first(able: NDArray[np.bool_], by: NDArray[np.float64], then: NDArray[np.float64]) -> int | None:
+    """Position of the least one of those that are able, if any."""
+    found = np.nonzero(able)[0]
+    return int(found[np.lexsort((then[found], by[found]))[0]]) if len(found) else None
 
 
 def _why(costs: NetworkCosts, level: float, power_mw: float | None) -> tuple[str, str]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from accelerators.documents import StrictModel, json_schema
 from accelerators.fields import AreaLimit, Capacity, Power, Rate, measured
@@ -41,6 +50,21 @@ def _numbers(value: object) -> object:
     return value
 
 
+def _quantity(value: Any) -> Any:
+    split_unit(value)
+    return value
+
+
+def _limits(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+#: A number, or text with a unit.
+Bound = Annotated[Any, AfterValidator(_quantity), WithJsonSchema({"type": ["number", "string"]})]
+#: A cost of a network; its unit is that of the objective.
+Limit = Bound
+
+
 #: The name of something, or of its file.
 Name = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_one_line)]
 
@@ -65,8 +89,44 @@ class EstimatorSheet(StrictModel):
     options: Annotated[dict[str, Any], Field(max_length=100)] = Field(default_factory=dict)
 
 
-def _estimator(value: object) -> object:
+def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
+
+
+class StrategySheet(StrictModel):
+    """How a space of networks is searched."""
+
+    name: Annotated[str, Field(description=", ".join(STRATEGIES))]
+    options: Annotated[dict[str, Any], Field(max_length=100, description="such as acquisition of surrogate")] = Field(
+        default_factory=dict
+    )
+
+
+#: What rewards are made of: what is required, and what is not.
+_REWARDS = {"mnasnet": (("target",), ("within", "beyond")), "weighted": (("points", "per"), ())}
+
+
+class RewardSheet(StrictModel):
+    """Accuracy and cost in one number.
+
+    ``mnasnet`` is accuracy times (cost / target)^exponent, ``weighted`` accuracy less so many points per so much cost.
+    """
+
+    kind: Literal["mnasnet", "weighted"]
+    target: Annotated[Limit | None, Field(description="mnasnet: cost, such as 20 ms")] = None
+    within: Annotated[float, Field(ge=-10, le=0, description="mnasnet: exponent up to the target")] = -0.07
+    beyond: Annotated[float, Field(ge=-10, le=0, description="mnasnet: exponent beyond it")] = -0.07
+    points: Annotated[float | None, Field(gt=0, le=1e9, description="weighted: of accuracy")] = None
+    per: Annotated[Limit | None, Field(description="weighted: cost, such as 1 ms")] = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> RewardSheet:
+        required, optional = _REWARDS[self.kind]
+        given = self.model_fields_set - {"kind"}
+        if not set(required) <= given or not given <= {*required, *optional}:
+            known = " and ".join(required) + (f", and may have {' and '.join(optional)}" if optional else "")
+            raise ValueError(f"{self.kind} needs {known} (got {', '.join(sorted(given)) or 'none'})")
+        return self
 
 
 class NasBaselineSheet(StrictModel):
@@ -81,17 +141,27 @@ class NasSheet(StrictModel):
 
     space: Annotated[Name, Field(description="name from `codesign list spaces`, or a .yaml file")]
     options: Annotated[dict[str, Any], Field(max_length=100, description="of the space")] = Field(default_factory=dict)
-    accuracy: Annotated[EstimatorSheet, BeforeValidator(_estimator, json_schema_input_type=EstimatorSheet | str)]
+    accuracy: Annotated[EstimatorSheet, BeforeValidator(_named, json_schema_input_type=EstimatorSheet | str)]
     at_least: Annotated[
         list[Annotated[float, Field(allow_inf_nan=False)]],
         BeforeValidator(_numbers, json_schema_input_type=list[float] | float),
         Field(max_length=20, description="accuracy that networks must have; of several levels each gets its network"),
     ] = Field(default_factory=list)
+    at_most: Annotated[
+        list[Limit],
+        BeforeValidator(_limits, json_schema_input_type=list[Limit] | Limit),
+        Field(max_length=20, description="cost, such as 20 ms: each limit gets the most accurate network within it"),
+    ] = Field(default_factory=list)
+    reward: Annotated[
+        RewardSheet | None, Field(description="the network with the greatest is wanted, and no level or limit is kept")
+    ] = None
     mode: Annotated[
         Literal["nested", "joint"],
         Field(description="a search of networks for every design, or one search over designs and networks"),
     ] = "nested"
-    strategy: Annotated[str | None, Field(description=", ".join(STRATEGIES))] = None
+    strategy: Annotated[
+        StrategySheet | None, BeforeValidator(_named, json_schema_input_type=StrategySheet | str | None)
+    ] = None
     population: Annotated[int, Field(ge=2, le=10_000, description="networks per generation of a nested search")] = 50
     queries: Annotated[int, Field(ge=1, le=10**6, description="networks judged on every design")] = 500
     batch: Annotated[int, Field(ge=1, le=2**20)] = 1
@@ -185,15 +255,6 @@ class WorkersSheet(StrictModel):
         Annotated[Name, AfterValidator(_scheduler)] | None,
         Field(description="address of a Dask scheduler, or its .json file"),
     ] = None
-
-
-def _quantity(value: Any) -> Any:
-    split_unit(value)
-    return value
-
-
-#: A number, or text with a unit.
-Bound = Annotated[Any, AfterValidator(_quantity), WithJsonSchema({"type": ["number", "string"]})]
 
 
 class RangeSheet(StrictModel):

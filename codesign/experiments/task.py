@@ -118,7 +118,7 @@ def _searched(hardware: Hardware | Device, nas: Record, code: Code | None, setti
     else:
         require_within(hardware, settings)
         judged = search.run(hardware, **mapping_settings(settings))
-        chosen, mapped = judged.chosen, judged.mapped
+        chosen, mapped = tuple(each for each in judged.chosen if each is not None), judged.mapped
         found = {"judged": judged.count, "front": [[*figures, list(row)] for *figures, row in judged.front]}
     names = _names(search, len(chosen))
     specifications = {

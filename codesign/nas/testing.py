@@ -265,9 +265,14 @@ def trace(strategy: Strategy, objectives: int, generations: int) -> list[list[in
 
 
 class StrategyConformance:
-    """Subclass it and set ``strategy``; ``space`` is a name of :data:`~codesign.nas.spaces.SPACES`."""
+    """Subclass it and set ``strategy``; ``space`` is a name of :data:`~codesign.nas.spaces.SPACES`.
+
+    ``options`` are those of the strategy, ``most_objectives`` how many it takes with them if it takes several.
+    """
 
     strategy: ClassVar[type[Strategy]]
+    options: ClassVar[dict[str, Any]] = {}
+    most_objectives: ClassVar[int] = 2
     space: ClassVar[str] = "nas_bench_201"
     #: Whether it must beat random sampling on a smooth hill, in the median of so many seeds after so many queries.
     learns: ClassVar[bool] = True
@@ -276,12 +281,12 @@ class StrategyConformance:
 
     def make(self, seed: int = 3, **options: Any) -> Strategy:
         """One of the kind, with a small population."""
-        return self.strategy(spaces.load(self.space), population=8, seed=seed, **options)
+        return self.strategy(spaces.load(self.space), population=8, seed=seed, **self.options, **options)
 
     @property
     def objectives(self) -> int:
         """As many as it takes, at most two."""
-        return 2 if self.strategy.several_objectives else 1
+        return self.most_objectives if self.strategy.several_objectives else 1
 
     def test_same_seed_same_proposals(self) -> None:
         """And another seed others."""
@@ -294,7 +299,7 @@ class StrategyConformance:
         code = (
             "import json; from codesign.nas import spaces, strategies; from codesign.nas.testing import trace\n"
             f"kind = strategies.STRATEGIES[{self.strategy.name!r}]\n"
-            f"made = kind(spaces.load({self.space!r}), population=8, seed=3)\n"
+            f"made = kind(spaces.load({self.space!r}), population=8, seed=3, **{self.options!r})\n"
             f"print(json.dumps(trace(made, {self.objectives}, 6)))"
         )
         assert STRATEGIES[self.strategy.name] is self.strategy

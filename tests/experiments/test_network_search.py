@@ -16,15 +16,18 @@ import pytest
 from runs import codesign, found
 
 from accelerators.documents import DocumentError
+from codesign import devices
 from codesign.evaluation import evaluate
 from codesign.experiments import export, run
 from codesign.experiments.candidates import minimised, scores
 from codesign.experiments.experiment import Experiment
 from codesign.experiments.joint import NETWORK, JointDesign, JointSpace
 from codesign.experiments.ledger import Ledger
+from codesign.experiments.network_search import Judged, NetworkSearch, NothingRunsError, limit_of
 from codesign.experiments.specifications import files_of
 from codesign.experiments.summary import summaries
 from codesign.nas import spaces
+from codesign.nas.costs import NetworkCosts
 from codesign.predictors import Predictor
 from codesign.reports._run import Run
 from codesign.reports.html import _Page
@@ -352,6 +355,154 @@ def test_the_command_for_given_hardware(folder: Path) -> None:
     refused = codesign("nas", written(folder, NESTED))
     assert refused.returncode == 2
     assert "hardware is searched here: codesign run" in refused.stderr
+
+
+#: A processor maps nothing: a network takes a millisecond.
+ON_CPU = GIVEN.replace("eyeriss", "raspberry_pi_4") + "objective: latency\n"
+
+
+def on_cpu(folder: Path, wanted: str, queries: int = 120) -> tuple[Judged, list[tuple[float, float, tuple[int, ...]]]]:
+    """What a search finds with a part of ``nas``, and (accuracy, latency, code) of all networks."""
+    text = ON_CPU.replace("at_least: 60", wanted).replace("queries: 1000", f"queries: {queries}")
+    point = Experiment.load(written(folder, text), fronts=True).points[0]
+    assert point.nas is not None
+    search = NetworkSearch.of(point.nas)
+    codes = list(search.space.codes())
+    costs = NetworkCosts(search.works(False), devices.load("raspberry_pi_4")).costs(codes)
+    known = [(accuracy_of(search.space, c), float(cost[1]), tuple(c)) for c, cost in zip(codes, costs, strict=True)]
+    return search.run(devices.load("raspberry_pi_4")), known
+
+
+def test_without_a_level_the_whole_front_is_searched(folder: Path) -> None:
+    judged, known = on_cpu(folder, "batch: 1", queries=1000)
+    points = np.array([(latency, -accuracy) for accuracy, latency, _ in known])
+    assert judged.chosen == ()
+    assert {row[3] for row in judged.front} == {known[i][2] for i in front(points)}
+    # Nothing is better than the rest.
+    done = codesign("nas", folder / "experiment.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "best" not in done.stdout
+
+
+@pytest.mark.parametrize("strategy", ["ofa_evolution", "nsga2", "surrogate", "reinforce"])
+def test_the_most_accurate_network_within_a_limit(folder: Path, strategy: str) -> None:
+    judged, known = on_cpu(folder, f"at_most: 300 us\n  strategy: {strategy}", queries=160)
+    within = [each for each in known if each[1] <= 300e-6]
+    assert len(within) < len(known) / 4
+    (chosen,) = judged.chosen
+    accuracies = {code: accuracy for accuracy, _, code in within}
+    assert chosen is not None
+    assert accuracies[chosen] >= sorted(accuracies.values())[-2]
+    assert all(row[2] is not None and row[2] <= 300e-6 for row in judged.front)
+    assert chosen in {row[3] for row in judged.front}
+
+
+def test_every_limit_gets_its_network(folder: Path) -> None:
+    judged, known = on_cpu(folder, "at_most: [0.4 ms, 0.01 ms, 250 us]", queries=1000)
+    best = [max(each for each in known if each[1] <= limit)[2] for limit in (250e-6, 400e-6)]
+    assert judged.chosen == (None, *best)
+    assert judged.least == min(latency for _, latency, _ in known)
+    done = codesign("nas", folder / "experiment.yaml")
+    assert done.returncode == 0, done.stderr
+    words = " ".join(done.stdout.split())
+    assert "(best within 0.25 ms)" in words
+    assert "(best within 0.4 ms)" in words
+    assert f"no network within 0.01 ms: the least that was found is {judged.least * 1e3:.4g} ms" in words
+
+
+def test_limits_that_no_network_keeps(folder: Path) -> None:
+    with pytest.raises(NothingRunsError, match=r"no network within 0\.01 ms: the least that was found is 0\.1\d* ms"):
+        on_cpu(folder, "at_most: 0.01 ms")
+    limited = ON_CPU.replace("at_least: 60", "at_most: 0.01 ms")
+    done = codesign("nas", written(folder, limited))
+    assert done.returncode == 1
+    assert "the least that was found" in done.stdout
+
+
+def test_rewards_choose_the_network(folder: Path) -> None:
+    judged, known = on_cpu(folder, "reward: {kind: mnasnet, target: 0.4 ms, within: 0, beyond: -1}", queries=1000)
+    best = max(known, key=lambda each: (each[0] * min(1, 0.4e-3 / each[1]), -each[1]))
+    assert judged.chosen == (best[2],)
+    judged, _ = on_cpu(folder, "reward: {kind: weighted, points: 5, per: 0.1 ms}", queries=1000)
+    assert judged.chosen == (max(known, key=lambda each: each[0] - 5 * each[1] / 0.1e-3)[2],)
+    learned, _ = on_cpu(
+        folder,
+        "reward: {kind: mnasnet, target: 0.4 ms}\n  strategy: {name: reinforce, options: {rate: 0.1}}",
+    )
+    assert len(learned.chosen) == 1
+
+
+def test_the_accuracy_is_the_first_of_two_objectives(folder: Path) -> None:
+    """Strategies that predict what a query buys take it for that."""
+    path = written(folder, ON_CPU.replace("at_least: 60", "at_least: [50, 60]"))
+    nas = Experiment.load(path).points[0].nas
+    assert nas is not None
+    search = NetworkSearch.of(nas)
+    codes = np.array(list(search.space.codes()))[:3]
+    found = search._scores(codes, np.array([2.0, 3.0, math.inf]))
+    assert found[:2].tolist() == [[-search.accuracies(codes)[i], value] for i, value in enumerate((2.0, 3.0))]
+    assert np.isinf(found[2]).all()
+
+
+@pytest.mark.parametrize(
+    ("unit", "goal"), [("5 ms", "latency"), ("3 mJ", "energy"), ("0.5 mJ ms", "edp"), ("5e-7 Js", "edp")]
+)
+def test_limits_have_the_unit_of_the_objective(unit: str, goal: str) -> None:
+    expected = {"5 ms": 0.005, "3 mJ": 3e9, "0.5 mJ ms": 5e-7, "5e-7 Js": 5e-7}[unit]
+    assert limit_of(unit, goal) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("at_most: 20 mJ", "nas.at_most[0]: must be a time in seconds with a unit of s, ms, us, ns (got '20 mJ')"),
+        ("at_most: [20 ms, 0 ms]", "nas.at_most[1]: must be > 0 (got '0 ms')"),
+        ("at_most: soon", "nas.at_most[0]: must be a number, or text with a unit (got 'soon')"),
+        ("at_most: 20 ms\n  at_least: 60", "give one of at_least, at_most and reward (got at_least and at_most)"),
+        ("at_most: [1 ms, 2 ms]\n  strategy: reinforce", "takes one objective; for several limits: surrogate, nsga2"),
+        ("strategy: ofa_evolution", "takes one objective; for a front: surrogate, nsga2"),
+        ("reward: {kind: mnasnet, per: 1 ms}", "nas.reward: mnasnet needs target, and may have within and beyond"),
+        ("reward: {kind: weighted, points: 1}", "nas.reward: weighted needs points and per (got points)"),
+        ("reward: {kind: mnasnet, target: 1 ms, within: -1e300}", "nas.reward.within: must be >= -10 (got -1e+300)"),
+        ("reward: {kind: weighted, points: .inf, per: 1 ms}", "nas.reward.points: must be <= 1e+09 (got inf)"),
+        ("reward: {kind: mnasnet, target: 3 mJ}", "nas.reward.target: must be a time in seconds"),
+        ("strategy: {name: surrogate, options: {rate: 1}}", "nas.strategy.options: surrogate: unknown option 'rate'"),
+        ("strategy: {name: surrogate, options: {acquisition: thompson}}", "acquisition is for one objective"),
+        ("at_least: 50\n  strategy: {name: surrogate, options: {model: tree}}", "no model is called 'tree'"),
+        ("strategy: {name: surrogate, options: {costs: 1}}", "surrogate: unknown option 'costs'"),
+        ("strategy: {name: nsga2, options: {population: 9}}", "nsga2: unknown option 'population'"),
+        ("reward: {kind: weighted, points: 1, per: 1 ms}\n  strategy: {name: reinforce, options: {rate: fast}}",
+         "nas.strategy: reinforce: rate must be a number > 0 (got 'fast')"),
+    ],
+)  # fmt: skip
+def test_wrong_limits_rewards_and_strategies(folder: Path, wanted: str, expected: str) -> None:
+    with pytest.raises(DocumentError) as error:
+        Experiment.load(written(folder, ON_CPU.replace("at_least: 60", wanted)), fronts=True)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "expected"),
+    [
+        (GIVEN, "  at_least: 60\n", "", "nas.at_least: is required: without a level of accuracy the cheapest network"),
+        (NESTED, "  at_least: 60\n", "", "use codesign nas (given hardware) or mode: joint"),
+        (NESTED, "  at_least: 60\n", "  mode: joint\n", "nas.at_least: is required"),
+        (GIVEN, "at_least: 60", "at_most: 1 mJ ms", "nas.at_most: is for codesign nas; designs are compared by"),
+        (NESTED, "at_least: 60", "at_most: 1 mJ ms", "nas.at_most: is for given hardware; where hardware is searched"),
+        (GIVEN, "workers:", "objective: [latency, accuracy]\nworkers:", "a nested search takes levels of it"),
+    ],
+)
+def test_a_run_needs_a_level_of_accuracy(folder: Path, text: str, old: str, new: str, expected: str) -> None:
+    assert old in text
+    path = written(folder, text.replace(old, new))
+    with pytest.raises(DocumentError) as error:
+        Experiment.load(path)
+    assert expected in str(error.value)
+
+
+def test_a_joint_search_for_accuracy_needs_no_level(folder: Path) -> None:
+    text = NESTED.replace("at_least: 60", "mode: joint").replace("search: {", "search: {optimiser: nsga2, ")
+    assert Experiment.load(written(folder, text + "objective: [edp, accuracy]\n")).points[0].nas is not None
 
 
 def test_fronts_are_exported(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from codesign.nas import _options
@@ -19,6 +20,15 @@ STRATEGIES: dict[str, type[Strategy]] = {
 }
 
 
+def require_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raise NetworkError for an unknown strategy, and for what is no option of it: the arguments of :func:`load` are
+    none."""
+    kind = STRATEGIES[_options.known("strategy", "strategy", name, STRATEGIES)]
+    # What a file can hold is no function.
+    functions = () if callable(options.get("costs")) else ("costs",)
+    _options.belong(name, kind, options, but=("space", "population", "seed", "admits", *functions))
+
+
 def load(
     name: str,
     space: Space,
@@ -34,13 +44,12 @@ def load(
 
     Raises NetworkError, naming the strategy and the option, for an unknown name and for an unknown or wrong option.
     """
-    kind = STRATEGIES[_options.known("strategy", "strategy", name, STRATEGIES)]
-    _options.belong(name, kind, options, but=("space", "population", "seed", "admits"))
+    require_options(name, options)
     if population is not None:
         options["population"] = _options.whole(f"{name}: population", population, 2)
     if "rate" in options:
         options["rate"] = _options.number(f"{name}: rate", options["rate"])
-    return kind(space, seed=seed, admits=admits, **options)
+    return STRATEGIES[name](space, seed=seed, admits=admits, **options)
 
 
 __all__ = [
@@ -56,4 +65,5 @@ __all__ = [
     "Strategy",
     "Surrogate",
     "load",
+    "require_options",
 ]

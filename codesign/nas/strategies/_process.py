@@ -20,6 +20,8 @@ _LENGTHS, _NOISES = np.geomspace(0.2, 3.2, 9), np.geomspace(1e-3, 0.5, 7)
 _LENGTH_PRIOR, _NOISE_PRIOR = (np.log(0.6), 1.0), (np.log(0.02), 1.5)
 #: Observations from which both are learnt: the latest.
 MOST_FITTED = 300
+#: Cosines of which a function of the prior is made.
+_WAVES = 256
 
 
 class Kernel(NamedTuple):
@@ -108,6 +110,24 @@ class Posterior:
         # Single precision leaves rounding where all is known.
         variance = np.maximum(1.0 - self._explained, 1e-6) + self.kernel.noise
         return mean, np.sqrt(self.kernel.amplitude * variance)
+
+    def draw(self, y: Matrix, random: np.random.Generator) -> Matrix:
+        """(N,) a function, without noise, drawn from what is thought of the pool after standardised values (n,).
+
+        One of the prior, made of random Fourier features (Rahimi and Recht 2007), is corrected by what it misses at
+        the observations (Wilson et al., ICML 2020, equation 13).
+        """
+        from scipy.linalg import solve_triangular
+
+        amplitude = self.kernel.amplitude
+        waves = random.standard_normal((self._x.shape[1], _WAVES)) / self.kernel.length
+        phases = random.uniform(0.0, 2 * np.pi, _WAVES)
+        heights = random.standard_normal(_WAVES) * np.sqrt(2 * amplitude / _WAVES)
+        noise = random.standard_normal(len(y)) * np.sqrt(amplitude * self.kernel.noise)
+        missed = y - np.cos(self._x @ waves + phases) @ heights - noise
+        weights = solve_triangular(self._lower, missed, lower=True).astype(np.float32)
+        prior = np.cos(self._pool @ waves.astype(np.float32) + phases.astype(np.float32)) @ heights.astype(np.float32)
+        return np.asarray(prior + weights @ self._rows[: self._count], np.float64)
 
     def _to_pool(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """(b, N) correlations with the candidates."""

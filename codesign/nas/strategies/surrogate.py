@@ -1,9 +1,14 @@
-"""Bayesian optimisation: a Gaussian process says which networks are worth a query.
+"""Bayesian optimisation: a Gaussian process, or an ensemble of trees, says which networks are worth a query.
 
 The first objective is what a query buys, an accuracy. Objectives behind it are costs; a model of the hardware may know
 them for every network without a query (``costs``), or they are predicted as well. The next network is that of the
-least lower confidence bound, for one objective (GP-UCB, Srinivas et al. 2010; expected improvement stays with the
-first good networks that it finds here), or of the greatest expected gain in hypervolume for two (Emmerich et al. 2006).
+greatest expected gain in hypervolume for two objectives (Emmerich et al. 2006), and for one by ``acquisition``:
+
+``confidence_bound``      the least lower confidence bound (GP-UCB, Srinivas et al. 2010)
+``expected_improvement``  the greatest one over the best so far (Jones et al. 1998); stays with the first good networks
+                          that it finds, longer than the bound does
+``thompson``              the least in a function drawn from the posterior (Thompson 1933), or of one of the trees
+
 As the cost of a candidate is a number, that gain is an integral over the accuracy alone, a sum of expected improvements
 over each step of the front to the right of the cost. Three objectives or more are made one by random weights, drawn
 anew for every generation (ParEGO, Knowles 2006).
@@ -14,13 +19,16 @@ learn, and only the best part matters.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from codesign.nas import _options
 from codesign.nas.spaces import Codes, Space
+from codesign.nas.strategies import _ensemble
 from codesign.nas.strategies._base import Admits, Strategy
 from codesign.nas.strategies._process import MOST_FITTED, Matrix, Posterior, fit
 from codesign.search._base import Seed, fingerprint
@@ -28,6 +36,9 @@ from codesign.search.pareto import crowded_ranks
 
 #: Costs (n, objectives - 1) of codes (n, genes), the smaller the better.
 Costs = Callable[[Codes], NDArray[np.float64]]
+
+#: How the next network of one objective is chosen, and what predicts.
+ACQUISITIONS, MODELS = ("confidence_bound", "expected_improvement", "thompson"), ("process", "ensemble")
 
 #: Spaces of up to so many networks are looked at as a whole, others through so many candidates.
 _MOST_LISTED, _CANDIDATES = 20_000, 2_000
@@ -46,7 +57,9 @@ _REFIT = 1.3
 class Surrogate(Strategy):
     """See the module. ``population`` random networks come first, then a few at a time.
 
-    Needs scipy (``pip install 'codesign[predict]'``).
+    ``acquisition`` None is "confidence_bound" for one objective; with two it must be None. ``model`` is "process" or
+    "ensemble" (of the first objective; costs are predicted by a process). Needs scipy, and scikit-learn for ensembles
+    (``pip install 'codesign[predict]'``).
     """
 
     name = "surrogate"
@@ -60,12 +73,20 @@ class Surrogate(Strategy):
         seed: Seed = 0,
         admits: Admits | None = None,
         costs: Costs | None = None,
+        acquisition: str | None = None,
+        model: str = "process",
     ):
         super().__init__(space, population=population, seed=seed, admits=admits)
+        if acquisition is not None:
+            _options.known("surrogate: acquisition", "acquisition", acquisition, ACQUISITIONS)
+        self.acquisition = acquisition
+        self.model = _options.known("surrogate: model", "model", model, MODELS)
+        needed = "scipy" if model == "process" else "sklearn"
         try:
-            import scipy  # noqa: F401
+            importlib.import_module(needed)
         except ImportError:
-            raise ImportError("the surrogate strategy needs scipy: pip install 'codesign[predict]'") from None
+            needed = needed.replace("sklearn", "scikit-learn")
+            raise ImportError(f"the surrogate strategy needs {needed}: pip install 'codesign[predict]'") from None
         self._costs = costs
         self._codes = np.zeros((0, len(space.genes)), np.int64)
         self._scores = np.zeros((0, 0))
@@ -114,10 +135,15 @@ class Surrogate(Strategy):
         features = self.space.features(self._codes)
         two = self._scores.shape[1] == 2
         values = _quantiles(self._scalar() if self._scores.shape[1] > 2 else self._scores[:, 0])
-        mean, std = pool.expectation(features, values)
+        mean, std, drawn = self._expectation(pool, features, values)
         optimistic = mean - _OPTIMISM * std
+        if not two and self.acquisition == "thompson":
+            return _thompson(drawn, mean, blocked, count)
         if not two:
-            return np.argsort(np.where(blocked, np.inf, optimistic), kind="stable")[:count]
+            worth = optimistic
+            if self.acquisition == "expected_improvement":
+                worth = -_improvement(values.min(), mean, std)
+            return np.argsort(np.where(blocked, np.inf, worth), kind="stable")[:count]
         # Costs are linear, and numbers in 0..1.
         costs, seen_costs = self._two(pool, features)
         works = np.isfinite(self._scores).all(axis=1)
@@ -134,6 +160,15 @@ class Surrogate(Strategy):
             # Until it is scored, it counts as what is expected of it.
             front = front.extended(costs[at], mean[at])
         return np.array(chosen)
+
+    def _expectation(
+        self, pool: _Pool, features: Matrix, values: Matrix
+    ) -> tuple[Matrix, Matrix, Callable[[], Matrix]]:
+        """Mean and standard deviation (N,) of the candidates, and what draws a function (N,)."""
+        if self.model == "ensemble":
+            members = _ensemble.predictions(features, values, pool.features, self.random)
+            return *_ensemble.moments(members), lambda: members[self.random.integers(len(members))]
+        return *pool.expectation(features, values), lambda: pool.drawn(values, self.random)
 
     def _two(self, pool: _Pool, features: Matrix) -> tuple[Matrix, Matrix]:
         """Costs of the candidates and of what is known, from 0 to 1 for the greatest among them."""
@@ -165,6 +200,8 @@ class Surrogate(Strategy):
         return found
 
     def _learn(self, codes: Codes, scores: NDArray[np.float64]) -> None:
+        if scores.shape[1] == 2 and self.acquisition is not None:
+            raise ValueError(f"acquisition is for one objective, two have the expected gain (got {self.acquisition})")
         self._open.clear()
         if not len(self._codes):
             self._scores = np.zeros((0, scores.shape[1]))
@@ -173,7 +210,8 @@ class Surrogate(Strategy):
         self._scores = np.concatenate([self._scores, scores[new]])
 
     def _state(self) -> dict[str, Any]:
-        return {"known": fingerprint(self._codes.astype(np.float64), self._scores)}
+        how = {"model": self.model, "acquisition": self.acquisition}
+        return {**how, "known": fingerprint(self._codes.astype(np.float64), self._scores)}
 
 
 def _keys(codes: Codes) -> list[bytes]:
@@ -186,6 +224,25 @@ def _quantiles(values: Matrix) -> Matrix:
     from scipy.stats import rankdata
 
     return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)))
+
+
+def _improvement(best: Matrix | float, mean: Matrix, std: Matrix) -> Matrix:
+    """Expected improvement on ``best`` of normally distributed values, the less the better."""
+    from scipy.special import ndtr
+
+    z = (best - mean) / std
+    return np.asarray(std * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)))
+
+
+def _thompson(drawn: Callable[[], Matrix], mean: Matrix, blocked: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    """Positions of the least values of functions, one function for each of ``count`` candidates."""
+    chosen: list[int] = []
+    for _ in range(count):
+        values = np.where(blocked, np.inf, drawn())
+        values[chosen] = np.inf
+        # A tree says the same of many.
+        chosen.append(int(np.lexsort((mean, values))[0]))
+    return np.array(chosen)
 
 
 class _Pool:
@@ -214,6 +271,11 @@ class _Pool:
             self._posterior, self._fitted = Posterior(fit(features, values), self.features), fitted
         self._posterior.add(features[self._posterior.count :])
         return self._posterior.moments(values)
+
+    def drawn(self, values: Matrix, random: np.random.Generator) -> Matrix:
+        """(N,) a function drawn after :meth:`expectation` of these values."""
+        assert self._posterior is not None
+        return self._posterior.draw(values, random)
 
 
 class _Front:
@@ -245,8 +307,5 @@ class _Front:
 
     def expected_gain(self, costs: Matrix, mean: Matrix, std: Matrix) -> Matrix:
         """(n,) of points with normally distributed values."""
-        from scipy.special import ndtr
-
-        z = (self.levels - mean[:, None]) / std[:, None]
-        improvement = std[:, None] * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
+        improvement = _improvement(self.levels, mean[:, None], std[:, None])
         return np.asarray((self._widths(costs) * improvement).sum(axis=1))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 
 from codesign.nas import spaces
+from codesign.nas.accuracy import NasBench201Table
 from codesign.nas.objectives import Constrained, MnasNetReward, Weighted, pareto
 from codesign.nas.search import search
 from codesign.nas.spaces import Codes, NasBench201
@@ -17,10 +20,12 @@ from codesign.nas.strategies import (
     RegularisedEvolution,
     Reinforce,
     Surrogate,
+    _ensemble,
 )
 from codesign.nas.strategies._process import Kernel, Posterior, fit
-from codesign.nas.strategies.surrogate import _Front
+from codesign.nas.strategies.surrogate import _Front, _improvement
 from codesign.nas.testing import StrategyConformance, Targets
+from codesign.networks import NetworkError
 from codesign.search.pareto import front, hypervolume
 
 
@@ -85,6 +90,25 @@ class TestSurrogate(StrategyConformance):
     strategy = Surrogate
 
 
+class _OneObjective(StrategyConformance):
+    strategy = Surrogate
+    most_objectives = 1
+    queries = 50
+    seeds = 3
+
+
+class TestExpectedImprovement(_OneObjective):
+    options: ClassVar[dict[str, Any]] = {"acquisition": "expected_improvement"}
+
+
+class TestThompson(_OneObjective):
+    options: ClassVar[dict[str, Any]] = {"acquisition": "thompson"}
+
+
+class TestEnsemble(_OneObjective):
+    options: ClassVar[dict[str, Any]] = {"acquisition": "thompson", "model": "ensemble"}
+
+
 class TestSurrogateInALargeSpace(StrategyConformance):
     """Where not all networks can be looked at."""
 
@@ -112,11 +136,76 @@ def test_a_surrogate_finds_the_front_sooner(known: bool) -> None:
     everything = smooth(np.array(list(space.codes())))
     reference = np.array([2.0, 2.0])
     whole = hypervolume(everything[front(np.unique(everything, axis=0))], reference)
-    options = {"costs": lambda codes: smooth(codes)[:, 1:]} if known else {}
+    options: ClassVar[dict[str, Any]] = {"costs": lambda codes: smooth(codes)[:, 1:]} if known else {}
     made = Surrogate(space, seed=2, **options)
     chance = search(Random(space, seed=2), smooth, 80).scores
     mine = search(made, smooth, 80).scores
     assert hypervolume(mine, reference) / whole > 0.5 + 0.5 * hypervolume(chance, reference) / whole
+
+
+@pytest.mark.parametrize("model", ["process", "ensemble"])
+@pytest.mark.parametrize("acquisition", ["confidence_bound", "expected_improvement", "thompson"])
+def test_a_surrogate_finds_a_good_cell_soon(model: str, acquisition: str) -> None:
+    """Within 80 queries one of the best 30 of 15,625."""
+    space, table = NasBench201(), NasBench201Table("cifar10", "test_200")
+    made = Surrogate(space, seed=0, model=model, acquisition=acquisition)
+    found = search(made, lambda codes: -table.accuracies(codes)[:, None], 80).scores.min()
+    everything = np.sort(-table.accuracies(np.array(list(space.codes()))))
+    assert found <= everything[29]
+
+
+def test_an_ensemble_serves_two_objectives() -> None:
+    space = NasBench201()
+    found = search(Surrogate(space, seed=0, model="ensemble"), Targets(space, 2), 30)
+    assert len(np.unique(found.codes, axis=0)) == 30
+
+
+def test_wrong_options_of_a_surrogate() -> None:
+    with pytest.raises(NetworkError, match="no acquisition is called 'thomson': did you mean thompson"):
+        Surrogate(NasBench201(), acquisition="thomson")
+    with pytest.raises(NetworkError, match=r"no model is called 'forest'; .there are process, ensemble"):
+        Surrogate(NasBench201(), model="forest")
+    made = Surrogate(NasBench201(), acquisition="thompson")
+    with pytest.raises(ValueError, match=r"acquisition is for one objective, two have the expected gain"):
+        made.tell(made.ask(), np.ones((12, 2)))
+
+
+def test_drawn_functions_have_the_moments_of_the_process() -> None:
+    random = np.random.default_rng(0)
+    x, pool, y = random.random((12, 3)), random.random((7, 3)), random.standard_normal(12)
+    kernel = Kernel(0.7, 1.3, 0.05)
+    posterior = Posterior(kernel, pool)
+    posterior.add(x)
+    mean, std = posterior.moments(y)
+    drawn = np.array([posterior.draw(y, random) for _ in range(3000)])
+    assert drawn.mean(axis=0) == pytest.approx(mean, abs=0.1)
+    # Functions have no noise.
+    assert drawn.var(axis=0) == pytest.approx(std**2 - 1.3 * 0.05, abs=0.05)
+
+
+def test_trees_disagree_where_little_is_known() -> None:
+    random = np.random.default_rng(0)
+    x = np.concatenate([random.random((60, 1)) * 0.3, 0.7 + random.random((60, 1)) * 0.3])
+    mean, std = _ensemble.moments(_ensemble.predictions(x, x[:, 0], np.array([[0.15], [0.5]]), random))
+    assert mean == pytest.approx([0.15, 0.5], abs=0.1)
+    # In the gap.
+    assert std[1] > 5 * std[0]
+
+
+def test_the_expected_improvement_is_the_mean_of_the_improvements() -> None:
+    draws = np.random.default_rng(0).normal(0.3, 0.5, 200_000)
+    found = _improvement(0.1, np.array([0.3]), np.array([0.5]))
+    assert found == pytest.approx(np.maximum(0.1 - draws, 0).mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["nsga2", "regularised_evolution", "random"])
+def test_the_order_of_objectives_does_not_matter(name: str) -> None:
+    """To strategies that do not say what the first one is."""
+    scores = Targets(NasBench201(), 2)
+    one, other = (STRATEGIES[name](NasBench201(), population=10, seed=3) for _ in range(2))
+    first = search(one, scores, 120)
+    second = search(other, lambda codes: scores(codes)[:, ::-1], 120)
+    assert (first.codes == second.codes).all()
 
 
 def test_three_objectives_are_searched_by_weights() -> None:
