@@ -292,7 +292,8 @@ class NetworkSearch:
                 raise NothingRunsError("device", f"{hardware.name} does not say the {goal} of a network")
             if power_mw is None:
                 return found[:, column]
-            # What is not known keeps no limit.
+            if np.isnan(found[:, :2]).any():
+                raise NothingRunsError("device", f"{hardware.name} does not say the power of a network")
             return np.where(found[:, 0] * 1e-9 <= power_mw * found[:, 1], found[:, column], math.inf)
 
         start, cheap = None, np.zeros((0, len(self.space.genes)), np.int64)

@@ -533,6 +533,10 @@ def test_the_command_says_where_figures_come_from(folder: Path, hardware: str, e
     assert done.returncode == 0, done.stdout + done.stderr
     assert expected in done.stdout
     assert "accuracies: table accuracy.csv, measured\n" in done.stdout
+    if hardware == "phone.npz":
+        limited = text.replace("accelerators: [phone.npz]", "accelerators: [phone.npz], budget: {power: 5 W}")
+        done = codesign("nas", written(folder, limited))
+        assert (done.returncode, "phone does not say the power of a network" in done.stdout) == (1, True)
 
 
 def test_samples_can_be_learnt_from(tmp_path: Path) -> None:
