@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from accelerators.suggestions import did_you_mean
-from codesign import networks
 from codesign.files import read_arrays, write_whole
 from codesign.nas import spaces
 from codesign.networks import Network, NetworkError
@@ -202,12 +201,8 @@ def _network(place: str, arrays: dict[str, NDArray[Any]]) -> Network:
         raise NetworkError(f"{place}: options must be JSON ({error})") from None
     if not isinstance(options, dict):
         raise NetworkError(f"{place}: options must be a mapping (got {options!r})")
-    space, separator, encoding = str(arrays["network"]).partition(":")
     try:
-        if separator:
-            found = spaces.load(space, **options)
-            return found.network(found.parse(encoding))
-        return networks.load(space, **options)
+        return spaces.named_network(str(arrays["network"]), **options)
     except (ValueError, TypeError, RecursionError) as error:
         raise NetworkError(f"{place}: network: {error}") from None
 
