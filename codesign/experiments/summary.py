@@ -14,7 +14,7 @@ from codesign.experiments.candidates import minimised, scores
 from codesign.experiments.experiment import point_sheets
 from codesign.experiments.ledger import Ledger
 from codesign.experiments.run import BASELINE
-from codesign.search.pareto import best
+from codesign.search import pareto
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class PointSummary:
     infeasible: int
     best: tuple[str, dict[str, float]] | None
     baseline: dict[str, float] | None
+    #: Name of the best design, if designs were given.
+    given: str | None = None
 
 
 def summaries(folder: Path) -> Iterator[PointSummary]:
@@ -52,6 +54,8 @@ def summaries(folder: Path) -> Iterator[PointSummary]:
                 for key, record in records.items()
                 if math.isfinite(sum(scores(record, sheet.objective)))
             }
+            best = _best(fine, sheet.objective, [key for each in generations for key in each["candidates"]])
+            given = ledger.candidate(index, best[0])["choices"].get("accelerator") if best else None
             yield PointSummary(
                 index,
                 label,
@@ -61,8 +65,9 @@ def summaries(folder: Path) -> Iterator[PointSummary]:
                 sum(sum(generation["rejected"].values()) for generation in generations),
                 len(records),
                 len(records) - len(fine),
-                _best(fine, sheet.objective, [key for each in generations for key in each["candidates"]]),
+                best,
                 baseline["objectives"] if baseline and baseline["status"] == "ok" else None,
+                given,
             )
 
 
@@ -76,5 +81,5 @@ def _best(
         return None
     points = np.array([minimised(found[key], goals) for key in keys])
     edp = np.array([found[key].get("edp", points[i, 0]) for i, key in enumerate(keys)])
-    key = keys[best(points, edp)]
+    key = keys[pareto.best(points, edp)]
     return key, found[key]

@@ -175,7 +175,7 @@ def _run_row(folder: Path, summary: PointSummary) -> tuple[str, ...]:
         compared,
         *map(against, ("edp", "energy", "latency")),
         "" if more[0] is None or more[1] is None else f"{more[0] - more[1]:+.3g}",
-        key,
+        f"{summary.given} ({key})" if summary.given else key,
     )
 
 

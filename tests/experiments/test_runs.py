@@ -150,6 +150,8 @@ def test_a_sweep_over_given_designs(tmp_path: Path) -> None:
     done = codesign("run", path, "--out", tmp_path / "run", "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("batch=") == 3
+    # Given designs go by their names.
+    assert all(f"{each.given} ({each.best[0]})" in done.stdout for each in summaries(tmp_path / "run") if each.best)
     table = codesign("compare", tmp_path / "run")
     assert table.returncode == 0
     assert table.stdout.splitlines() == done.stdout.splitlines()[: len(table.stdout.splitlines())]
