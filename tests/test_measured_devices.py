@@ -316,7 +316,7 @@ def test_what_commands_refuse(tmp_path: Path) -> None:
     for content, expected in (
         ("network,latency\nds_cnn,1\n", "m.csv:1: columns must be network and one of latency_ms, energy_mj"),
         ("network,latency_ms\nds_cnn,1\nresnet81,2\n", "m.csv:3: "),
-        ("network,latency_ms\nds_cnn,one\n", "m.csv:2: latency_ms must be a number (got 'one')"),
+        ("network,latency_ms\nds_cnn,one\n", "m.csv:2: latency_ms must be a number > 0 (got 'one')"),
         ("network,latency_ms\nds_cnn\n", "m.csv:2: must have 2 values (got 1)"),
         ("network,latency_ms\nds_cnn,1\n", "must have at least 5 measurements (got 1)"),
         ("network,latency_ms\n" + "".join(f"ds_cnn,{i}\n" for i in range(1, 7)), "must differ"),

@@ -18,7 +18,8 @@ from codesign.experiments.experiment import Experiment
 
 Refuse = Callable[[str], list[str]]
 
-_MOST_S = 2.0
+#: CPU seconds: refusing takes less than one, and would take minutes or for ever without a limit.
+_MOST_S = 20.0
 _LINE = re.compile(r"error: hostile\.yaml(:\d+:\d+)?: .+")
 
 
