@@ -40,14 +40,7 @@ def load(name_or_path: str | Path) -> Hardware:
     is wrong with a datasheet.
     """
     text = str(name_or_path)
-    if text in names():
-        return _from_catalog(text)
-    if not text.endswith((".yaml", ".yml")) and not Path(text).is_file():
-        known = names()
-        raise DocumentError(
-            [f"unknown accelerator {text!r}{did_you_mean(text, known)} (known: {', '.join(known)}, or a .yaml file)"]
-        )
-    return from_document(read(text))
+    return _from_catalog(text) if text in names() else from_document(document(text))
 
 
 @cache
@@ -55,9 +48,16 @@ def _from_catalog(name: str) -> Hardware:
     return from_document(document(name))
 
 
-def document(name: str) -> Document:
-    """The datasheet of a catalog name as plain data."""
-    return read(next(_FOLDER.glob(f"*/{name}.yaml")))
+def document(name_or_path: str | Path) -> Document:
+    """The datasheet of a catalog name, or a YAML file, as plain data; raises like :func:`load`."""
+    text, known = str(name_or_path), names()
+    if text in known:
+        return read(next(_FOLDER.glob(f"*/{text}.yaml")))
+    if not text.endswith((".yaml", ".yml")) and not Path(text).is_file():
+        raise DocumentError(
+            [f"unknown accelerator {text!r}{did_you_mean(text, known)} (known: {', '.join(known)}, or a .yaml file)"]
+        )
+    return read(text)
 
 
 def load_spatial(name_or_path: str | Path) -> SpatialAccelerator:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accelerators import catalog
-from accelerators.documents import read
 from accelerators.processors.processor import Processor
 from codesign.networks import Network
 from codesign.processors import on_processor
@@ -40,11 +39,7 @@ class Reference:
             except OSError as error:
                 raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
         else:
-            text = str(name_or_path)
-            if text not in catalog.names() and not path.is_file():
-                catalog.load(text)  # says what is wrong with the name
-            data = (catalog.document(text) if text in catalog.names() else read(text)).data
-            content = json.dumps(data).encode()
+            content = json.dumps(catalog.document(name_or_path).data).encode()
         return cls.of(path.name, content, unit, predictors)
 
     @classmethod

@@ -119,14 +119,8 @@ def named_network(name_or_path: str | Path, /, *, batch: int | None = None, **op
             )
         return networks.load(text, **options, **({} if batch is None else {"batch": batch}))
     space, encoding = parts
-    try:
-        found = load(space, **options)
-        network = found.network(found.parse(encoding), batch=1 if batch is None else batch)
-    except (NetworkError, DocumentError):
-        raise
-    except ValueError as error:
-        # An operator with counts that cannot be.
-        raise NetworkError(f"{space}: {error}") from None
+    found = load(space, **options)
+    network = found.network(found.parse(encoding), batch=1 if batch is None else batch)
     network.name = text
     return network
 
