@@ -18,7 +18,7 @@ from codesign.experiments.experiment import Experiment
 
 Refuse = Callable[[str], list[str]]
 
-#: CPU seconds: refusing takes less than one, and would take minutes or for ever without a limit.
+#: CPU seconds: refusing takes up to two, of which YAML's look ahead is most, and without a limit minutes or for ever.
 _MOST_S = 20.0
 _LINE = re.compile(r"error: hostile\.yaml(:\d+:\d+)?: .+")
 

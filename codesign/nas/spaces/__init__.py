@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from accelerators.documents import DocumentError
 from accelerators.suggestions import did_you_mean
 from codesign import networks
 from codesign.nas import _options
